@@ -1,24 +1,28 @@
 """Erase a person or company (the subject) from the data of one organisation, in one transaction.
 
 The steps of `erase_subject`:
-  1. find what is about the subject (engine/erase/search.py), and cancel the unfinished runs about it
-  2. delete the step results about it; their ledger, lineage and pending entries are deleted with them
-  3. remove it from the inputs and contexts that its runs and submissions keep, and blank its orders
-  4. fold the rows again that other step results contribute to, and delete the other rows
-  5. search all tables for what still mentions it
-A dry run does the same and rolls it back. If the process is killed before the commit, nothing has changed; run the
-command again.
+  1. before that transaction, empty what killed rebuilds have left, and compute the rows that wait for a sweep
+  2. find what is about the subject (engine/erase/search.py), and cancel the unfinished runs about it
+  3. delete the step results about it; their ledger, lineage and pending entries are deleted with them
+  4. remove it from the inputs and contexts that its runs and submissions keep, and blank its orders
+  5. fold the rows again that other step results contribute to, and delete the other rows
+  6. search all tables for what still mentions it
+A dry run does the same without the first step, and rolls it back. If the process is killed before the commit, nothing
+has changed; run the command again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.backfill.apply import BatchFold
 from engine.backfill.reader import fetch_steps
+from engine.backfill.stale_rows import fold_stale_rows
+from engine.backfill.versions import SpecOutdated
 from engine.erase.documents import Scrubber, SubjectColumns
 from engine.erase.mentions import Mention, find_mentions
 from engine.erase.scrub import DocumentScrub
@@ -27,14 +31,16 @@ from engine.erase.subject import Subject, build_text_pattern
 from engine.plan import Plan
 from engine.rows.fetch_plan import FetchPlan
 from engine.rows.steps import Step
-from engine.rows.units import Unit
+from engine.rows.units import Unit, list_locks
 from engine.runs.management import cancel_runs
-from engine.sql import erase
+from engine.sql import erase, rebuild
 from engine.sql.identifiers import quote_table
-from engine.sql.rebuild import build_rebuilt_name
-from engine.store.connection import Connection, connect, fetch_rows
+from engine.sql.lineage import LOCK_UNITS_SQL
+from engine.sql.merge import FLUSH_COMMITS_SQL
+from engine.store.connection import Connection, connect, fetch_rows, fetch_value
 from engine.store.errors import DEADLOCK, StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
+from engine.tables.rebuild_swap import build_new_plan
 
 #: The most units, and the most step results, of one fold.
 _BATCH_SIZE: Final = 200
@@ -88,6 +94,9 @@ async def erase_subject(
         await check_organisation(connection, org_id)
         stored = await _list_stored_plans(connection, plans)
         erasure.specs_without_table = sorted({plan.name for plan in plans} - {plan.name for plan in stored})
+        if not dry_run:
+            await _empty_left_tables(connection, stored)
+            await _fold_queued_rows(connection, stored, org_id)
         for _ in range(_MOST_PASSES):
             search = SubjectSearch(connection, org_id, subject, columns, stored)
             part, has_findings = await _remove_with_retry(search, erasure.names, dry_run=dry_run)
@@ -101,6 +110,37 @@ async def _list_stored_plans(connection: Connection, plans: Sequence[Plan]) -> l
     """Return the plans that have a table."""
     spelled = {quote_table(plan.table): plan for plan in plans}
     return [spelled[name] for (name,) in await fetch_rows(connection, erase.FIND_TABLES_SQL, {"tables": [*spelled]})]
+
+
+async def _empty_left_tables(connection: Connection, plans: Sequence[Plan]) -> None:
+    """Empty the tables that rebuilds have left behind when they were killed, and forget what was recorded of them."""
+    for plan in plans:
+        new_plan = await _find_new_plan(connection, plan)
+        parameters = {"spec": plan.name, "rebuilt": new_plan.name}
+        if await _list_stored_plans(connection, [new_plan]):
+            async with connection.transaction():
+                if await fetch_value(connection, rebuild.TRY_LOCK_SQL, parameters):  # otherwise a rebuild is running
+                    for sql in (f"truncate {quote_table(new_plan.table)}", *rebuild.FORGET_SPEC_SQL):
+                        await connection.execute(sql, parameters)
+
+
+async def _fold_queued_rows(connection: Connection, plans: Sequence[Plan], org_id: str) -> None:
+    """Compute the rows that wait for a sweep, such as those of step results deleted by hand: the queue has their keys.
+
+    What cannot be computed, since another version of the spec is the present one or the table does not fit, is left to
+    the sweep.
+    """
+    for plan in plans:
+        with suppress(SpecOutdated, StoreRefused):
+            async with wrap_errors():
+                await fold_stale_rows(connection, BatchFold.build(Reading(plan)), [org_id], dry_run=False)
+    await connection.execute(FLUSH_COMMITS_SQL)
+
+
+async def _find_new_plan(connection: Connection, plan: Plan) -> Plan:
+    """Return the plan of the table that a rebuild of a spec fills."""
+    schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"table": quote_table(plan.table)})
+    return build_new_plan(plan, schema)
 
 
 async def _remove_with_retry(search: SubjectSearch, names: Set[str], *, dry_run: bool) -> tuple[Erasure, bool]:
@@ -147,8 +187,14 @@ class _Removal:
             "orders": sorted(findings.orders),
         }
 
+    @property
+    def specs(self) -> list[str]:
+        """The names of the project's specs."""
+        return sorted(plan.name for plan in self.search.columns.plans)
+
     async def remove_everything(self) -> None:
         """Remove what is about the person or company, then search for rows that still mention it."""
+        await self.connection.execute(rebuild.LOCK_SWAPS_SQL, {"specs": self.specs})
         await self._lock_findings()
         keys, subject = self.keys, self.search.subject
         await self._cancel_runs()
@@ -200,13 +246,12 @@ class _Removal:
         return rows
 
     async def _fold_units(self, units: set[tuple[str, Unit]], changed: Sequence[str]) -> None:
-        """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs.
-
-        Those of a table that is just being rebuilt stay queued: the rebuild computes them before it swaps the tables.
-        """
-        names = [plan.name for plan in self.search.columns.plans]
-        specs = [*names, *map(build_rebuilt_name, names)]
-        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": specs}
+        """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs."""
+        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": self.specs}
+        for plan in self.search.stored:
+            in_new_table = {unit for spec, unit in units if spec == rebuild.build_rebuilt_name(plan.name)}
+            if in_new_table:
+                await self._delete_rebuilt(plan, in_new_table, changed)
         await self.connection.execute(erase.MARK_UNITS_SQL, keys)
         await self.connection.execute(erase.DELETE_FOREIGN_STALE_SQL, keys)
         for plan in self.search.stored:
@@ -219,6 +264,21 @@ class _Removal:
             stale = sorted((unit for spec, unit in units if spec == plan.name), key=lambda unit: unit.id)
             for start in range(0, len(stale), _BATCH_SIZE):
                 await self._fold_batch(fold, (), stale[start : start + _BATCH_SIZE])
+
+    async def _delete_rebuilt(self, plan: Plan, units: set[Unit], changed: Sequence[str]) -> None:
+        """Delete the rows of `units` from the table that a rebuild is filling.
+
+        The step results that still give these rows become pending there: the rebuild computes them again before it
+        swaps the tables.
+        """
+        new_plan = await _find_new_plan(self.connection, plan)
+        locks = ",".join(map(str, list_locks(new_plan.name, units)))
+        await self.connection.execute(LOCK_UNITS_SQL, {"locks": locks})
+        steps = [*self.keys["steps"], *changed]
+        keys = {**self.keys, "steps": steps, "rebuilt": new_plan.name, "units": [unit.id for unit in units]}
+        await self.connection.execute(erase.FORGET_REBUILT_SQL, keys)
+        if await _list_stored_plans(self.connection, [new_plan]):
+            await self.connection.execute(erase.build_delete_rebuilt_sql(new_plan.table), keys)
 
     async def _fold_batch(self, fold: BatchFold, steps: Sequence[Step], stale: Sequence[Unit] = ()) -> None:
         for sql in (fold.staging.create_sql, fold.staging.clear_sql):  # all batches are folded in one transaction

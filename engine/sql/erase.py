@@ -180,9 +180,17 @@ update stale_rows set remove_when_empty = true
 where org_id = %(org_id)s::uuid and unit = any(%(units)s::uuid[])
 """
 
+#: Delete the queued entries of tables that the caller does not fill: of removed specs, and of rebuilds.
 DELETE_FOREIGN_STALE_SQL = """
 delete from stale_rows
 where org_id = %(org_id)s::uuid and unit = any(%(units)s::uuid[]) and spec <> all(%(specs)s::text[])
+"""
+
+#: Make the step results that contribute to the units pending again in a table that is being rebuilt.
+FORGET_REBUILT_SQL = """
+delete from step_persistence as ledger using row_lineage as entry
+where entry.org_id = %(org_id)s::uuid and entry.spec = %(rebuilt)s and entry.unit = any(%(units)s::uuid[])
+    and ledger.step_result_id = entry.step_result_id and ledger.spec = entry.spec
 """
 
 READ_RUNS_SQL = """
@@ -262,6 +270,20 @@ def build_delete_rows_sql(schema: str, table: str) -> str:
 delete from {quote(schema)}.{quote(table)}
 where org_id = %(org_id)s::uuid and (id = any(%(named)s::uuid[]) or (
     id = any(%(rows)s::uuid[]) and (source_step_result_id is null or source_step_result_id = any(%(steps)s::uuid[]))
+))
+"""
+
+
+def build_delete_rebuilt_sql(table: str) -> str:
+    """Build the statement that deletes, from the new table of a rebuild, the rows of `steps` and those of the units.
+
+    A row of a unit comes from a step result that contributes to it.
+    """
+    return f"""
+delete from {quote_table(table)}
+where org_id = %(org_id)s::uuid and (source_step_result_id = any(%(steps)s::uuid[]) or source_step_result_id in (
+    select step_result_id from row_lineage
+    where org_id = %(org_id)s::uuid and spec = %(rebuilt)s and unit = any(%(units)s::uuid[])
 ))
 """
 

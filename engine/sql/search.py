@@ -33,7 +33,8 @@ from pg_attribute as a
 join pg_attrdef as definition on definition.adrelid = a.attrelid and definition.adnum = a.attnum
 where a.attrelid = to_regclass(%(table)s) and a.attname = '{SEARCH_COLUMN}' and a.attgenerated = 's'
   and not a.attisdropped
-  and pg_get_expr(definition.adbin, a.attrelid) like 'to_tsvector(''{_CONFIGURATION}''::regconfig, "left"(%%'
+  and pg_get_expr(definition.adbin, a.attrelid)
+      like 'to_tsvector(''{_CONFIGURATION}''::regconfig, "left"(%%, {SEARCHED_CHARACTERS}))'
 """
 
 

@@ -113,6 +113,8 @@ from pg_class as c left join pg_roles as r on r.rolname = %(role)s
 where c.oid = to_regclass(%(table)s)
 """
 
+SELECT_OID = "select to_regclass(%(table)s)::oid::bigint"
+
 SELECT_COLUMNS = """
 select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as not_null,
        a.atthasdef or a.attidentity <> '' as has_default, a.attgenerated <> '' as generated

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from psycopg import errors
 
 from engine.plan import Plan
 from engine.sql.existing_rows import build_missing_values_sql
@@ -59,20 +61,38 @@ async def _find_missing_values(connection: Connection, plan: Plan, table: Table)
 
 
 async def read_table(connection: Connection, name: str) -> Table | None:
-    """Return a table as the catalog describes it; None if it does not exist."""
+    """Return a table as the catalog describes it; None if it does not exist.
+
+    It is read again if another table has got its name meanwhile, as at the swap of a rebuild: what was read of the
+    former one may lack anything.
+    """
+    named = {"table": quote_table(name), "role": TENANT_ROLE}
+    oid = None
     async with wrap_errors():
-        named = {"table": quote_table(name), "role": TENANT_ROLE}
-        rows = await fetch_records(connection, TableRow, catalog.SELECT_TABLE, named)
-        if not rows:
-            return None
-        parameters = {"oid": rows[0].oid, "role": TENANT_ROLE, "names": [type_.sql for type_ in TYPES.values()]}
-        columns = await fetch_records(connection, ColumnRow, catalog.SELECT_COLUMNS, parameters)
-        types = await fetch_records(connection, TypeRow, catalog.SELECT_TYPES, parameters)
-        return Table(
-            row=rows[0],
-            stored_words=await fetch_value(connection, SELECT_STORED_WORDS, named),
-            columns={column.name: column for column in columns},
-            indexes=await fetch_records(connection, IndexRow, catalog.SELECT_INDEXES, parameters),
-            policies=await fetch_records(connection, PolicyRow, catalog.SELECT_POLICIES, parameters),
-            types={row.name: row.type for row in types},
-        )
+        while True:
+            rows = await fetch_records(connection, TableRow, catalog.SELECT_TABLE, named)
+            if not rows:
+                return None
+            try:
+                table = await _read_parts(connection, rows[0], named)
+            except errors.InternalError_:  # some of Postgres's functions say so of a table that is gone
+                if rows[0].oid == oid:
+                    raise
+                table = None
+            oid = await fetch_value(connection, catalog.SELECT_OID, named)
+            if table is not None and oid == rows[0].oid:
+                return table
+
+
+async def _read_parts(connection: Connection, row: TableRow, named: Mapping[str, str]) -> Table:
+    parameters = {"oid": row.oid, "role": TENANT_ROLE, "names": [type_.sql for type_ in TYPES.values()]}
+    columns = await fetch_records(connection, ColumnRow, catalog.SELECT_COLUMNS, parameters)
+    types = await fetch_records(connection, TypeRow, catalog.SELECT_TYPES, parameters)
+    return Table(
+        row=row,
+        stored_words=await fetch_value(connection, SELECT_STORED_WORDS, named),
+        columns={column.name: column for column in columns},
+        indexes=await fetch_records(connection, IndexRow, catalog.SELECT_INDEXES, parameters),
+        policies=await fetch_records(connection, PolicyRow, catalog.SELECT_POLICIES, parameters),
+        types={row.name: row.type for row in types},
+    )

@@ -27,8 +27,12 @@ from engine.tables.ddl import shorten_identifier
 T = TypeVar("T")
 
 #: Limit how long a transaction waits for a table: others wait behind it meanwhile. Foreign keys lock the tables that
-#: they refer to, when a table is created as when it is dropped.
-BOUND_LOCKS_SQL: Final = "set local lock_timeout = '1s'"
+#: they refer to, when a table is created as when it is dropped. No statement takes too long, and no pause in which the
+#: new table is filled, whatever the server allows others.
+BOUND_LOCKS_SQL: Final = """
+select set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true),
+    set_config('idle_in_transaction_session_timeout', '0', true)
+"""
 _MOST_ATTEMPTS: Final = 60
 #: What is tried again. Time runs out where more arrives than is computed while others wait, or is still being written.
 _RETRIED: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, TimeoutError)
@@ -72,13 +76,12 @@ class Rebuild:
     table: Table
     renames: list[tuple[str, str]] = field(default_factory=list)  # indexes, and their names after the swap
     constraints: list[tuple[str, str]] = field(default_factory=list)  # indexes, and the constraints they become
+    statistics: list[tuple[str, str]] = field(default_factory=list)  # extended ones, and their names after the swap
 
     @property
     def new_plan(self) -> Plan:
-        """The plan of the new table. Its temporary spec name keeps its ledger entries and lineage separate."""
-        name = self.plan.table.rpartition(".")[2]
-        table = f"{self.schema}.{shorten_identifier(f'{name}_rebuild')}"
-        return replace(self.plan, name=rebuild.build_rebuilt_name(self.plan.name), table=table, rebuilds=self.plan.name)
+        """The plan of the new table."""
+        return build_new_plan(self.plan, self.schema)
 
     @property
     def table_name(self) -> str:
@@ -93,6 +96,15 @@ class Rebuild:
             "table": self.table_name.replace("%%", "%"),
             "new_table": quote_table(self.new_plan.table).replace("%%", "%"),
         }
+
+
+def build_new_plan(plan: Plan, schema: str) -> Plan:
+    """Return the plan of the new table of a spec, which is made in the schema of the present one.
+
+    Its temporary spec name keeps its ledger entries and lineage separate.
+    """
+    table = f"{schema}.{shorten_identifier(plan.table.rpartition('.')[2] + '_rebuild')}"
+    return replace(plan, name=rebuild.build_rebuilt_name(plan.name), table=table, rebuilds=plan.name)
 
 
 async def execute_all(work: Rebuild, statements: Iterable[str]) -> None:
@@ -151,9 +163,7 @@ async def _take_over_ids(work: Rebuild) -> None:
     """Give the rows of the new table the ids that the present rows with the same keys have."""
     if not _has_key(work):
         return
-    identities = await _read_identities(work)
-    carried = [name for name in _list_extra_columns(work) if not identities.get(name)]
-    await execute_all(work, rebuild.build_take_over(work.plan, work.new_plan.table, carried))
+    await execute_all(work, rebuild.build_take_over(work.plan, work.new_plan.table, _list_extra_columns(work)))
 
 
 async def _release_ids(work: Rebuild) -> None:
@@ -173,6 +183,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     result = RebuildReport(plan.name)
     async with connection.transaction():
         await connection.execute(BOUND_LOCKS_SQL)
+        await connection.execute(rebuild.LOCK_SWAP_SQL, work.parameters)
         locks = ",".join(map(str, list_all_locks(plan.name)))
         await connection.execute(lineage.LOCK_UNITS_SQL, {"locks": locks})
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")
@@ -190,17 +201,19 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
         await execute_all(work, rebuild.UNQUEUE_SPEC_SQL)
         await connection.execute(f"lock table {work.table_name} in access exclusive mode")
         await _exchange_names(work)
-        await connection.execute("select follow_changes(%(name)s)", parameters)
+        await connection.execute("select note_changes_of(%(name)s)", parameters)
     result.rows = await fetch_value(connection, f"select count(*) from {quote_table(plan.table)}")
     return result
 
 
 async def _exchange_names(work: Rebuild) -> None:
     connection, new_table = work.connection, quote_table(work.new_plan.table)
-    identities = await _read_identities(work)
-    for name in identities:
+    identities = await read_identities(work)
+    for name, is_always in identities.items():
         parameters = {"new_table": work.parameters["new_table"], "column": name}
         await connection.execute(rebuild.build_set_sequence_sql(work.new_plan.table, name), parameters)
+        if is_always:
+            await connection.execute(f"alter table {new_table} alter column {quote(name)} set generated always")
     for sequence, column in await fetch_rows(connection, rebuild.SELECT_SEQUENCES_SQL, work.parameters):
         if column not in identities:
             await connection.execute(f"alter sequence {sequence} owned by {new_table}.{quote(column)}")
@@ -210,6 +223,8 @@ async def _exchange_names(work: Rebuild) -> None:
     await connection.execute(f"alter table {new_table} rename to {quote(name)}")
     for own, wanted in work.renames:
         await connection.execute(f"alter index {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
+    for own, wanted in work.statistics:
+        await connection.execute(f"alter statistics {quote_table(f'{work.schema}.{own}')} rename to {quote(wanted)}")
     for _, change in work.constraints:
         await connection.execute(f"alter table {work.table_name} {change}")
     for kind, own in own_names:
@@ -268,7 +283,7 @@ def _list_extra_columns(work: Rebuild) -> list[str]:
     return [name for name, row in work.table.columns.items() if name not in own and not row.generated]
 
 
-async def _read_identities(work: Rebuild) -> dict[str, bool]:
+async def read_identities(work: Rebuild) -> dict[str, bool]:
     """Return, by name of an identity column, whether its values are always generated."""
     rows = await fetch_rows(work.connection, rebuild.SELECT_IDENTITIES_SQL, work.parameters)
     return dict(rows)

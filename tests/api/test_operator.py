@@ -1,14 +1,19 @@
 """Alive, ready, and why not: each way in which a table does not fit its spec, and the SQL that mends it."""
 
+import asyncio
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from api.app import create_app
+from engine.tables.rebuild import rebuild_spec
 from tests.api.loopback import Api, build_settings, serve_app
 from tests.conftest import ROOT, load_project_plans
 from tests.plain_http import HTTP
@@ -191,6 +196,31 @@ def test_an_upsert_into_a_table_that_does_not_fit_points_at_readiness(own_api: A
     answer = own_api.upsert("company-intel-briefings", body, own_api.insert_organisation())
     assert (answer.status_code, answer.json()["code"]) == (503, "table_misfit")
     assert "/readyz" in answer.json()["hint"]
+
+
+def test_ready_while_a_rebuild_swaps_a_table(own_api: Api) -> None:
+    """The check waits for the table that is being dropped, and then reads the one that has its name."""
+    (plan,) = (plan for plan in own_api.plans if plan.table == TABLE)
+    waiting = "select query from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with psycopg.connect(own_api.dsn) as user, own_api.connect_owner() as owner, ThreadPoolExecutor() as others:
+
+        def hold_new_table(line: str) -> None:
+            if "0 of 0" in line:
+                user.execute(f"select from {TABLE}_rebuild".encode())
+
+        rebuilding = others.submit(asyncio.run, rebuild_spec(own_api.dsn, plan, report=hold_new_table))
+        while not any("rename to" in query for (query,) in owner.execute(waiting).fetchall()):
+            assert not rebuilding.done(), rebuilding.result()
+            time.sleep(0.001)
+        asked = others.submit(list_reasons, own_api)
+        while len(owner.execute(waiting).fetchall()) < 2 and not asked.done():
+            time.sleep(0.001)
+        user.commit()
+        assert asked.result() == []
+        rebuilding.result()
+    org, row = own_api.insert_organisation(), {"company_domain": "acme.com", "raw_parallel_output": {"a": 1}}
+    assert own_api.upsert(plan.slug, row, org).status_code == 200, "its login may write what it could write before"
+    assert len(own_api.query(plan.slug, org).json()["data"]) == 1
 
 
 def test_every_problem_is_named_at_once(own_api: Api) -> None:

@@ -15,6 +15,7 @@ from engine.columns import list_query_columns
 from engine.plan import Plan
 from engine.rows.filters import Operator, list_operators
 from engine.rows.ordering import list_order_columns
+from engine.sql.search import SEARCHED_CHARACTERS
 from engine.tables import draft_migration
 from engine.tables.ddl import build_stored_words_definition
 from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_data, read_error, run_api
@@ -174,8 +175,14 @@ def test_a_row_of_many_words_is_searched_by_its_first_ones(rounds: Api) -> None:
     assert (ask(rounds, org, q="w9999"), ask(rounds, org, q="w219999")) == (["X"], [])
 
 
-@pytest.mark.parametrize("stored", [[], ["name"]], ids=["none", "those of another column"])
-def test_a_table_is_searched_whatever_words_it_stores(rounds: Api, own: str, stored: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("stored", "characters"),
+    [([], ""), (["name"], f"{SEARCHED_CHARACTERS}"), (["name", "tags"], "5")],
+    ids=["none", "those of another column", "those of fewer characters"],
+)
+def test_a_table_is_searched_whatever_words_it_stores(
+    rounds: Api, own: str, stored: list[str], characters: str
+) -> None:
     """Every search finds what it finds where the words are stored, in pages, counts and exports."""
 
     def ask_each_search() -> list[list[str]]:
@@ -193,6 +200,7 @@ def test_a_table_is_searched_whatever_words_it_stores(rounds: Api, own: str, sto
     try:
         if stored:
             definition = build_stored_words_definition(replace(plan, search=tuple(stored)))
+            definition = definition.replace(f"{SEARCHED_CHARACTERS}", characters)
             rounds.execute(f"alter table {SLUG} add column search_document {definition}")
         assert (ask_each_search(), count_exported()) == (found, 5)
     finally:

@@ -4,9 +4,10 @@ A history is a list of actions. An action names a step result by a number, taken
 any part of a history is a history too and a failure shrinks to the few actions that cause it.
 """
 
+import time
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from engine.backfill import coverage
 from engine.backfill import run as backfill
 from engine.backfill.versions import SpecOutdated, register_versions
+from engine.erase.run import erase_subject
+from engine.erase.subject import read_company
 from engine.generate import typescript
 from engine.plan import Plan
 from engine.provided_columns import SOURCE_COLUMNS
@@ -21,6 +24,7 @@ from engine.sql.identifiers import quote_names
 from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.store.errors import StoreUnavailable
+from engine.tables.rebuild import rebuild_spec
 from engine.values import exact_json
 from engine.verify.repair import repair_spec
 from engine.verify.report import Verification
@@ -213,6 +217,30 @@ class History:
         """Begin a backfill and kill it at one of its exchanges with the server."""
         with kill_at(exchange, after), suppress(StoreUnavailable):
             self.backfill(self.version, batch_size=2)
+
+    def do_rebuild(self, exchange: int | None, after: bool) -> None:
+        """Rebuild the table; with `exchange`, be killed at that exchange with the server."""
+        killed = nullcontext() if exchange is None else kill_at(exchange, after)
+        with killed, suppress(StoreUnavailable):
+            self.lab.call(rebuild_spec(self.lab.dsn, self.plan, drop_unsourced=True))
+        if exchange is not None:  # the server lets go of the locks once it has noticed
+            names = "select from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where"
+            while self.lab.db.execute(f"{names} datname = current_database())").fetchall():
+                time.sleep(0.01)
+
+    def do_erase(self, org: int) -> None:
+        """Erase a company from an organisation: at once nothing of the organisation has its domain any more."""
+        company = read_company("a.example")
+        self.lab.call(erase_subject(self.lab.dsn, [self.plan], self.orgs[org], company))
+        kept = self.lab.db.execute("select id::text from step_results").fetchall()
+        self.steps = [step for step in self.steps if step.id in {row["id"] for row in kept}]
+        tables = self.lab.db.execute(
+            "select attrelid::regclass::text as name from pg_attribute join pg_class as c on c.oid = attrelid"
+            " where attname = 'org_id' and relkind = 'r' and relnamespace = 'public'::regnamespace"
+        ).fetchall()
+        for table in tables:
+            query = f"select from {table['name']} as t where org_id = %s and t::text like '%%a.example%%'"
+            assert not self.lab.db.execute(query, [self.orgs[org]]).fetchall(), table
 
     def do_person(self, number: int) -> None:
         """Write a row by hand, through the API, naming no step result: the key that a step result gives."""

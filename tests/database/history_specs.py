@@ -254,6 +254,8 @@ def draw_actions(variant: Variant) -> st.SearchStrategy[list[Action]]:
         st.tuples(st.just("respec"), versions),
         st.tuples(st.just("kill"), st.integers(1, 60), st.booleans()),
         st.tuples(st.just("person"), _numbers),
+        st.tuples(st.just("rebuild"), st.one_of(st.none(), st.integers(1, 300)), st.booleans()),
+        st.tuples(st.just("erase"), st.integers(0, ORGS - 1)),
     ]
     return st.lists(st.one_of(*arrivals, *others), min_size=6, max_size=20)
 

@@ -134,7 +134,8 @@ class Laboratory:
         collect_cursors()  # of the last kill: whoever handles its exception still has them
 
     def empty(self) -> None:
-        """Leave nothing in the database."""
+        """Leave nothing in the database, nor what a rebuild that was killed has left."""
+        self.db.execute(f"drop table if exists {self.plans[0].table}_rebuild")
         self.db.execute(f"truncate {self.tables}")
 
     def call(self, coroutine: Any) -> Any:

@@ -21,7 +21,7 @@ from engine.orders.statuses import OrderStatus
 from engine.store.connection import RawJson
 from engine.store.errors import UnknownOrganisation
 from engine.verify.run import verify_spec
-from tests.database.conftest import World
+from tests.database.conftest import World, build_head
 from tests.forked_dex import run_dex_text, start_dex
 from tests.world import build_payload, insert_step
 
@@ -290,6 +290,24 @@ def start_erasure(office: Office, pool: ThreadPoolExecutor) -> Future[Erasure]:
         assert not erased.done(), erased.result()
         time.sleep(0.05)
     return erased
+
+
+def test_the_key_of_a_row_that_waits_for_a_sweep_is_gone(world: World) -> None:
+    """The step result was deleted by hand; where the rows of a parent key go together, the queue has that key."""
+    head = build_head("things", "company.derive.things", "company_domain, name")
+    fields = """
+    company_domain: {type: text, path: "output.domain", required: true}
+    name: {type: text, path: "item", required: true}
+    """
+    plan = world.create_spec(fields, head=head, rows="output.names", on_absent="delete")
+    run = world.add_run()
+    step = world.add_step(run, "company.derive.things", {"domain": "acme.com", "names": ["a", "b"]})
+    world.run_backfill(plan)
+    world.db.execute("delete from step_results where id = %s", [step])
+    assert ("stale_rows", "") in search_database(world, "acme.com")
+    erased = world.loop.run(erase_subject(world.dsn, [plan], run.org, read_company("acme.com")))
+    assert (erased.removed["things"], erased.mentions) == (2, [])
+    assert search_database(world, "acme.com") == set()
 
 
 def test_a_deadlock_is_lost_and_the_erasure_begun_anew(office: Office) -> None:

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from engine.backfill import versions
 from engine.backfill.live import LiveUpsert
 from engine.backfill.run import run_backfill
-from engine.erase.run import erase_subject
+from engine.erase.run import Erasure, erase_subject
 from engine.erase.subject import read_company
 from engine.plan import Plan
 from engine.rows.query import build_row_query
@@ -27,11 +27,14 @@ from engine.sql.step_results import Scope
 from engine.store.changes import fetch_changes
 from engine.store.connection import connect
 from engine.store.errors import StoreRefused
+from engine.tables.inspect import find_differences
 from engine.tables.rebuild import rebuild_spec
-from engine.tables.rebuild_swap import RebuildRefused, RebuildReport
+from engine.tables.rebuild_swap import RebuildRefused, RebuildReport, build_new_plan
+from engine.verify.run import verify_spec
 from tests.conftest import ROOT
 from tests.database.conftest import START, THINGS, World, build_head
 from tests.database.page_walk import walk_page
+from tests.database.test_erase import search_database
 from tests.forked_dex import run_dex_text, start_dex
 from tests.world import build_payload, insert_step
 
@@ -144,6 +147,7 @@ def test_a_changed_key_and_changed_types(world: World, before: Plan) -> None:
     assert report.account is not None and report.account.outcomes == {"written": 3, "superseded": 2}
     rows = [(row["domain"], row["name"], row["size"], row["document"]) for row in world.read_rows(after)]
     assert rows == [("d0.com", "n1", 1, '{"n": 1}'), ("d1.com", "n3", 3, '{"n": 3}'), ("d2.com", "n4", 4, '{"n": 4}')]
+    assert count(world, "select count(*) from pg_stats where tablename = 'things'") > 3, "Postgres knows its columns"
     assert_fresh(world, after)
 
 
@@ -214,6 +218,18 @@ def test_everything_around_the_table_is_carried_over(world: World, before: Plan)
         "create policy closed on things as restrictive for select to public using (domain <> 'secret')",
         "alter table things set (fillfactor = 80)",
         "comment on table things is 'what was found'",
+        "alter table things disable trigger own_stamp",
+        "alter table things add constraint apart exclude using btree (remark with =) where (remark is not null)",
+        "create statistics together (dependencies) on name, domain from things",
+        "create statistics sizes on size, name from things",
+        "alter table things alter column name set statistics 500",
+        "alter table things alter column domain set (n_distinct = -0.5)",
+        "alter table things replica identity full",
+        "comment on index own is 'of one person'",
+        "comment on trigger own_stamp on things is 'does nothing'",
+        "comment on policy closed on things is 'keeps secrets'",
+        "comment on column things.remark is 'by hand'",
+        "alter table things set unlogged",
         "update things set remark = 'mine' where name = 'n4'",
     ):
         world.db.execute(statement.encode())
@@ -249,14 +265,22 @@ def describe_table(world: World) -> dict[str, list[str]]:
         " join pg_class as c on c.oid = i.indexrelid where i.indrelid = 'things'::regclass",
         "constraints": "select conname || pg_get_constraintdef(oid) from pg_constraint"
         " where conrelid = 'things'::regclass and contype <> 'n'",
-        "triggers": "select pg_get_triggerdef(oid) from pg_trigger where tgrelid = 'things'::regclass"
-        " and not tgisinternal",
+        "statistics": "select pg_get_statisticsobjdef(oid) from pg_statistic_ext where stxrelid = 'things'::regclass",
+        "columns": "select concat_ws(' ', attname, attstattarget, attoptions, attidentity) from pg_attribute"
+        " where attrelid = 'things'::regclass and attnum > 0 and not attisdropped",
+        "remarks": "select concat_ws(' ', named.type, replace(named.identity, c.relname, ''), description)"
+        " from pg_class as c, pg_description as remark, pg_identify_object(classoid, objoid, objsubid) as named"
+        " where c.oid = 'things'::regclass and (objoid = c.oid or objoid in (select indexrelid from pg_index where"
+        " indrelid = c.oid) or objoid in (select oid from pg_trigger where tgrelid = c.oid union all"
+        " select oid from pg_policy where polrelid = c.oid))",
+        "triggers": "select concat_ws(' ', tgenabled, pg_get_triggerdef(oid)) from pg_trigger"
+        " where tgrelid = 'things'::regclass and not tgisinternal",
         "policies": "select concat_ws(' ', policyname, permissive, roles, cmd, qual, with_check) from pg_policies"
         " where tablename = 'things'",
         "grants": "select a::text from pg_class cross join unnest(relacl) as a where relname = 'things' union all"
         " select attname || a::text from pg_attribute cross join unnest(attacl) as a"
         " where attrelid = 'things'::regclass",
-        "options": "select concat_ws(' ', reloptions, relrowsecurity, obj_description(oid)) from pg_class"
+        "options": "select concat_ws(' ', reloptions, relrowsecurity, relreplident, relpersistence) from pg_class"
         " where oid = 'things'::regclass",
     }
     return {
@@ -381,6 +405,22 @@ def test_a_column_whose_values_cannot_be_taken_over_is_named_at_once(world: Worl
         ("create rule quiet as on delete to things do instead nothing", "rule `quiet`"),
         ("create table child () inherits (things)", "partition or child `child`"),
         ("create publication told for table things", "publication `told`"),
+        ("create publication told for all tables", "publication `told`"),
+        ("create publication told for tables in schema public", "publication `told`"),
+        ("alter table things add column parent uuid references things (id)", "foreign key `things_parent_fkey of thi"),
+        (
+            "create function label(things) returns text language sql return 'x'",
+            "function `public.label(public.things)`",
+        ),
+        (
+            "create function number() returns bigint language sql begin atomic select count(*) from things; end",
+            "function `public.number()`",
+        ),
+        ("create table kept (thing things)", "table column `public.kept.thing`"),
+        (
+            "create table kept (id uuid); create policy of_things on kept using (id in (select id from things))",
+            "policy `of_things on public.kept`",
+        ),
     ],
 )
 def test_what_depends_on_the_table_is_a_reason_to_refuse(
@@ -393,6 +433,98 @@ def test_what_depends_on_the_table_is_a_reason_to_refuse(
         rebuild(world, change(world))
     assert named in caught.value.message
     assert len(world.read_rows(before)) == 5
+
+
+def test_a_role_that_lost_a_default_privilege_does_not_get_it_back(world: World, before: Plan) -> None:
+    role = f"reader_{world.db.info.dbname}"
+    world.db.execute(f"create role {role}; alter default privileges grant all on tables to {role}".encode())
+    try:
+        insert_quotes(world)
+        world.run_backfill(before)
+        rebuild(world, change(world))
+        read = world.db.execute(f"select has_table_privilege('{role}', 'things', 'select') as may".encode())
+        assert read.fetchone() == {"may": False}
+    finally:
+        world.db.execute(f"drop owned by {role}; drop role {role}".encode())
+
+
+def test_numbers_that_are_always_generated_are_kept(world: World, before: Plan) -> None:
+    world.db.execute("alter table things add column serial bigint generated always as identity")
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    world.upsert_rows(before, run.org, {**blank, "name": "by hand", "domain": "hand.com"})
+    world.db.execute("delete from things where name = 'n0'")
+    world.run_backfill(before, all=True)  # so that the numbers are not in the order of the step results
+    numbers = "select name, serial from things order by name"
+    known = world.db.execute(numbers).fetchall()
+    rebuild(world, change(world, SAME_KEY, "name"))
+    assert world.db.execute(numbers).fetchall() == known
+    (last,) = world.db.execute(
+        "insert into things (org_id, name, domain) select org_id, 'x', 'x.com' from things limit 1 returning serial"
+    )
+    assert last["serial"] > max(row["serial"] for row in known)
+
+
+def test_a_rebuild_takes_longer_than_a_transaction_may_be_idle(world: World, before: Plan) -> None:
+    insert_quotes(world)
+    world.run_backfill(before)
+    bounds = "-c idle_in_transaction_session_timeout=100 -c statement_timeout=5000"
+    world.dsn += f"&options={quote(bounds)}"
+    after = change(world)
+    rebuild(world, after, report=lambda line: time.sleep(0.2))
+    assert len(world.read_rows(after)) == 3
+    assert_fresh(world, after)
+
+
+@pytest.mark.parametrize("table", ["t" * 63, "end.things", f"{'s' * 63}.{'u' * 63}"])
+def test_a_table_of_any_name(world: World, table: str) -> None:
+    """The longest names that Postgres stores, and a schema that has to be quoted."""
+    head = HEAD.replace("table: things", f'table: "{table}"\nslug: things')
+    before = world.create_spec(FIELDS, head=head)
+    insert_quotes(world)
+    world.run_backfill(before)
+    after = world.compile_plan(CHANGED, head=head.replace("org_id, name", "org_id, domain"))
+    for _ in range(2):
+        report = rebuild(world, after)
+        assert (report.rows, report.account and report.account.pending) == (3, 0)
+    left = world.db.execute("select relname from pg_class where relname like '%rebuild%'").fetchall()
+    assert left == [], left
+    differences = world.loop.run(find_differences(world.own, [after], reading=True))
+    assert differences == []
+
+
+def test_of_two_rebuilds_of_a_spec_the_second_is_refused(world: World, before: Plan) -> None:
+    insert_quotes(world)
+    world.run_backfill(before)
+    after = change(world)
+    refused: list[str] = []
+
+    def rebuild_too(line: str) -> None:
+        if "0 of 0" in line:
+            with ThreadPoolExecutor() as others, pytest.raises(RebuildRefused) as caught:
+                others.submit(asyncio.run, rebuild_spec(world.dsn, after)).result()
+            refused.append(caught.value.message)
+
+    rebuild(world, after, report=rebuild_too)
+    assert refused == ["another rebuild of `things` is running"]
+    assert_fresh(world, after)
+
+
+def test_two_specs_of_one_operation_are_rebuilt_at_once(world: World, before: Plan) -> None:
+    other = build_head("others", THINGS, "name")
+    others = world.create_spec(FIELDS, head=other)
+    insert_quotes(world, 60)
+    for plan in (before, others):
+        world.run_backfill(plan)
+    changed = [change(world), world.compile_plan(CHANGED, head=other.replace("org_id, name", "org_id, domain"))]
+    with ThreadPoolExecutor() as threads:
+        rebuilding = [threads.submit(asyncio.run, rebuild_spec(world.dsn, plan)) for plan in changed]
+        assert [each.result().rows for each in rebuilding] == [30, 30]
+    for plan in changed:
+        found = world.loop.run(verify_spec(world.dsn, plan))
+        assert found.holds, found.as_dict()
+    assert_fresh(world, changed[0])
 
 
 def test_what_a_killed_rebuild_has_left_is_removed(world: World, before: Plan) -> None:
@@ -548,6 +680,85 @@ def test_who_is_erased_meanwhile_is_not_in_the_new_table_and_nothing_else_is_los
     rows = [(row["name"], row["domain"], row["note"]) for row in world.read_rows(same_key)]
     assert sorted(rows) == [("newer", "b.com", None), ("older", "a.com", "a")]
     assert_fresh(world, same_key)
+
+
+@pytest.mark.parametrize("lists", [False, True], ids=["one row", "rows"])
+@pytest.mark.parametrize("is_killed", [False, True], ids=["running", "killed"])
+def test_who_is_erased_is_nowhere_at_once(world: World, is_killed: bool, lists: bool) -> None:
+    """Neither in the table of a rebuild that is running or was killed, nor in what is recorded of that table.
+
+    Under the changed key one row has two step results, and what the older one of the two says is kept in it.
+    """
+    before, after = compile_pair(world, lists)
+    run = world.add_run()
+    shared = build_listed("shared")
+    about = {"company_domain": "erased.com", "document": {"about": "erased.com"}, "kind": "erased.com"}
+    for at, output in enumerate(({**shared, **about}, {**shared, "name": "kept", "kind": "kept"})):
+        world.add_step(run, THINGS, output, at=at)
+    corrected = world.add_step(run, THINGS, {**build_listed("right"), **about, "company_domain": "right.com"}, at=2)
+    world.run_backfill(before)
+
+    def erase_meanwhile() -> None:
+        correct = "replace(output_payload::text, 'erased.com', 'kright')::jsonb where id = %s"
+        world.db.execute(f"update step_results set output_payload = {correct}".encode(), [corrected])
+        with ThreadPoolExecutor() as another:
+            another.submit(asyncio.run, run_backfill(world.dsn, before, Scope())).result()
+            if not is_killed:  # it computes the row of the corrected step result
+                another.submit(asyncio.run, run_backfill(world.dsn, after_rebuilt, Scope())).result()
+            work = erase_subject(world.dsn, [before], run.org, read_company("erased.com"))
+            assert another.submit(asyncio.run, work).result().removed["step_results"] == 1
+        assert search_database(world, "erased.com") == set()
+        assert world.db.execute("select from stale_rows").fetchall() == []
+
+    def act(line: str) -> None:
+        if "0 of 0" in line and is_killed:
+            raise Killed
+        if "0 of 0" in line:
+            erase_meanwhile()
+
+    after_rebuilt = build_new_plan(after, "public")
+    with pytest.raises(Killed) if is_killed else nullcontext():
+        rebuild(world, after, report=act)
+    if is_killed:
+        erase_meanwhile()
+        rebuild(world, after)
+    assert search_database(world, "erased.com") == set()
+    domains = {row["domain"] for row in world.read_rows(after)}
+    assert domains == {"dshared.com", "dright.com", *(("eshared.com", "eright.com") if lists else ())}
+    assert_fresh(world, after)
+
+
+def test_the_swap_waits_for_an_erasure(world: World, before: Plan) -> None:
+    """What the erasure has found is recorded by the names that it has until the swap."""
+    run, _ = insert_quotes(world)
+    output = {"name": "n", "domain": "d0.com", "company_domain": "erased.com", "document": {"about": "erased.com"}}
+    step = world.add_step(run, THINGS, output, at=-1)
+    world.run_backfill(before)
+    after = change(world)
+    is_filled = threading.Event()
+    with ThreadPoolExecutor() as others, psycopg.connect(world.dsn) as user:
+
+        def erase(line: str) -> None:
+            if "0 of 0" in line and not is_filled.is_set():
+                user.execute("select from step_results where id = %s for update", [step])
+                work = erase_subject(world.dsn, [before], run.org, read_company("erased.com"))
+                erasing.append(others.submit(asyncio.run, work))
+                while not list_waiting(world):
+                    assert not erasing[0].done(), erasing[0].result()
+                    time.sleep(0.001)
+                is_filled.set()
+
+        erasing: list[Future[Erasure]] = []
+        rebuilding = others.submit(asyncio.run, rebuild_spec(world.dsn, after, report=erase))
+        assert is_filled.wait(30)
+        while not any("dex swap" in query for query in list_waiting(world)):
+            assert not rebuilding.done(), rebuilding.result()
+            time.sleep(0.001)
+        user.commit()
+        assert erasing[0].result().removed["step_results"] == 1
+        rebuilding.result()
+    assert search_database(world, "erased.com") == set()
+    assert_fresh(world, after)
 
 
 def test_a_row_is_not_left_behind_whose_step_is_corrected_while_its_id_is_taken_over(

@@ -2,7 +2,8 @@
 
 Held by random histories (`histories.py`): arrivals in any order and at equal times, through generated blocks and the
 real API, by backfill and by repair, corrections, deletions, moves, changed specs, two versions at once, kills, a table
-that refuses rows. 20 in every run, other ones in the next (`take_share`), 1,000 with `make test-long`.
+that refuses rows, rebuilds, erasures. 20 in every run, other ones in the next (`take_share`), 1,000 with
+`make test-long`.
 """
 
 from collections.abc import Callable, Iterator
