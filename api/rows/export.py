@@ -71,7 +71,7 @@ async def _export_rows(plan: Plan, request: Request, caller: Reader, context: Ap
     org_id = choose_organisation(caller, body.org_id)
     query = body.build_query(plan, org_id)
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(context.connection(EXPORT_SECONDS))
+        connection = await stack.enter_async_context(context.export_connection(org_id, EXPORT_SECONDS))
         await check_organisation(connection, org_id)
         parts = write_export(connection, plan, query, format_)
         stack.push_async_callback(parts.aclose)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -187,16 +188,44 @@ def test_without_a_wish_it_is_lines(rounds: Api, own: str) -> None:
 
 
 def test_a_reader_that_goes_gives_the_connection_back(rounds: Api) -> None:
-    org = rounds.insert_organisation()
-    rounds.execute(
-        "insert into rounds (org_id, name, raw) select %s, number::text, to_jsonb(repeat(md5(number::text), 3000))"
-        " from generate_series(1, 300) as number",
-        [org],
-    )
+    org = insert_large_rounds(rounds)
     for _ in range(8):  # more than the pool has
         with rounds.client.stream("POST", PATH, json={}, headers=internal_headers(org)) as answer:
             next(answer.iter_bytes())
     assert len(export(rounds, org, TYPES["ndjson"]).text.splitlines()) == 300
+
+
+def test_slow_readers_hold_up_only_their_own_exports(server_dsn: str, template: str) -> None:
+    """An export has a connection for as long as its reader takes."""
+    with run_rounds(server_dsn, template, pool_size=8) as rounds, ExitStack() as stack:
+
+        def read_slowly(org: str) -> None:
+            for _ in range(2):
+                stack.enter_context(rounds.client.stream("POST", PATH, json={}, headers=SLOW | internal_headers(org)))
+
+        first, second = insert_large_rounds(rounds), insert_large_rounds(rounds)
+        read_slowly(first)
+        refused = rounds.post(PATH, {}, headers=internal_headers(first))
+        assert "at most 2 exports" in read_error(refused, 503, "database_busy")["hint"]
+        assert len(export(rounds, second, TYPES["ndjson"]).text.splitlines()) == 300
+        read_slowly(second)
+        for _ in range(8):
+            assert rounds.query(SLUG, first, {"fields": ["id"], "limit": 1}).status_code == 200
+
+
+#: With gzip the answer would fit into the buffers.
+SLOW = {"accept-encoding": "identity"}
+
+
+def insert_large_rounds(api: Api) -> str:
+    """Insert more than the buffers between the server and a reader take; return the organisation."""
+    org = api.insert_organisation()
+    api.execute(
+        "insert into rounds (org_id, name, raw)"
+        " select %s, number::text, to_jsonb(repeat(md5(number::text), 3000)) from generate_series(1, 300) as number",
+        [org],
+    )
+    return org
 
 
 PEAK = """
