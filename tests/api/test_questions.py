@@ -96,6 +96,15 @@ def insert_rounds(api: Api) -> str:
     return org
 
 
+def insert_many(api: Api, org: str, rows: int, domain: str) -> None:
+    """Insert rows whose `domain` is the given SQL."""
+    api.execute(
+        f"insert into rounds (org_id, name, domain) select %s, number::text, {domain}"
+        f" from generate_series(1, {rows}) as number",
+        [org],
+    )
+
+
 def ask(api: Api, org: str, **question: Any) -> list[str]:
     """Return the letters of the rounds that answer a question, in order."""
     answer = api.query(SLUG, org, {"order": ["name"], **question})
@@ -357,16 +366,39 @@ class TestCount:
         assert first["count"] == 5
         assert rounds.query(SLUG, own, {**question, "cursor": first["next_cursor"]}).json()["meta"]["count"] == 5
 
-    def test_estimated_is_a_number(self, rounds: Api, own: str) -> None:
-        rounds.execute("analyze rounds")
-        assert rounds.query(SLUG, own, {"count": "estimated", "limit": 3}).json()["meta"]["count"] in range(1, 21)
-
-    @pytest.mark.parametrize(("page", "count"), [({}, 10), ({"offset": 8}, 10), ({"domain": "nobody.example"}, 0)])
-    def test_estimated_is_exact_where_the_last_page_shows_it(
+    @pytest.mark.parametrize(
+        ("page", "count"),
+        [({}, 10), ({"limit": 3}, 10), ({"offset": 8}, 10), ({"offset": 50}, 10), ({"domain": "nobody.example"}, 0)],
+    )
+    def test_estimated_is_exact_for_few_rows(
         self, rounds: Api, own: str, page: dict[str, Any], count: int
     ) -> None:
         assert rounds.query(SLUG, own, {"count": "estimated", **page}).json()["meta"]["count"] == count
         assert rounds.query(SLUG, rounds.insert_organisation(), {"count": "estimated"}).json()["meta"]["count"] == 0
+
+    def test_estimated_says_nothing_of_other_organisations(self, rounds: Api) -> None:
+        """The planner's statistics are about the rows of all: how often others have a value is in its estimates."""
+        mine, other = rounds.insert_organisation(), rounds.insert_organisation()
+        insert_many(rounds, mine, 3000, "'d' || number || '.example.com'")
+        insert_many(rounds, other, 3000, "'secret.example.com'")
+        rounds.execute("analyze rounds")
+
+        def estimate(**question: Any) -> Any:
+            return rounds.query(SLUG, mine, {"count": "estimated", "limit": 1, **question}).json()["meta"]["count"]
+
+        for offset in (0, 1):
+            assert estimate(domain="secret.example.com", offset=offset) == 0
+            assert estimate(domain={"gte": "secret", "lt": "t"}, offset=offset) == 0
+            assert estimate(domain={"prefix": "d"}, offset=offset) == 3000
+
+    def test_estimated_is_the_planners_for_many_rows(self, rounds: Api) -> None:
+        org = rounds.insert_organisation()
+        insert_many(rounds, org, 10_001, "'a.example.com'")
+        rounds.execute("analyze rounds")
+        for question in ({}, {"domain": "a.example.com"}, {"order": ["-domain"], "offset": 10_000}):
+            answer = rounds.query(SLUG, org, {"count": "estimated", "limit": 1, **question}).json()
+            assert 10_001 <= answer["meta"]["count"] < 12_000, question
+        rounds.execute("delete from rounds where org_id = %s", [org])
 
     def test_only_where_it_is_asked_for(self, rounds: Api, own: str) -> None:
         assert "count" not in rounds.query(SLUG, own).json()["meta"]
