@@ -81,12 +81,15 @@ class Query:
 
     @property
     def question(self) -> list[Any]:
-        """The part of the query for which a cursor is valid: conditions, search and order, but not the page."""
+        """The part of the query for which a cursor is valid: conditions, search and order, but not the page.
+
+        The types of the order's columns are part of it: a later version of the spec may have changed one.
+        """
         conditions = sorted(
             ([condition.column, condition.operator, condition.value] for condition in self.conditions),
             key=lambda condition: condition[:2],
         )
-        return [conditions, self.search, [column.text for column in self.order]]
+        return [conditions, self.search, [[entry.text, entry.column.type.name] for entry in self.order]]
 
 
 def build_query(

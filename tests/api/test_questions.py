@@ -334,6 +334,23 @@ class TestCursors:
         cursor = rounds.query(SLUG, own, {"order": ["day"], "limit": 2}).json()["meta"]["next_cursor"]
         read_error(rounds.query(SLUG, own, {"order": ["day"], "cursor": cursor} | other), 400, "invalid_cursor")
 
+    def test_end_with_the_version_of_the_spec_that_they_are_of(self, server_dsn: str, template: str) -> None:
+        """`dex rebuild` has changed the type of the column in whose order the pages are: the place is no value of it."""
+        plan, older = compile_text(TEXT), compile_text(TEXT.replace("people: {type: integer", "people: {type: text"))
+        with create_database(server_dsn, template) as dsn:
+            with psycopg.connect(dsn) as connection:
+                connection.execute(draft_migration.build_create_migration(older).encode())
+            with run_api(dsn, (older,)) as api:
+                org = api.insert_organisation()
+                for name in ("some", "few", "many"):
+                    assert api.upsert(SLUG, {"name": name, "people": name}, org).status_code == 200
+                question = {"order": ["people"], "limit": 1}
+                question["cursor"] = api.query(SLUG, org, question).json()["meta"]["next_cursor"]
+                assert api.query(SLUG, org, question).status_code == 200
+                api.execute("alter table rounds drop column people, add column people integer default 5")
+            with run_api(dsn, (plan,)) as api:
+                read_error(api.query(SLUG, org, question), 400, "invalid_cursor")
+
     def test_of_the_default_order_belong_to_it_by_name(self, rounds: Api, own: str) -> None:
         cursor = rounds.query(SLUG, own, {"limit": 2}).json()["meta"]["next_cursor"]
         assert rounds.query(SLUG, own, {"order": ["-created_at"], "cursor": cursor}).status_code == 200
