@@ -226,6 +226,14 @@ def test_a_table_is_searched_whatever_words_it_stores(rounds: Api, own: str, sto
     assert ask_each_search() == found
 
 
+def test_a_search_knows_capitals_beyond_ascii(rounds: Api) -> None:
+    org = rounds.insert_organisation()
+    for name in ("Über Ökologie", "ΑΘΗΝΑ", "Ёлка"):
+        assert rounds.upsert(SLUG, {"name": name}, org).status_code == 200
+    found = [rounds.query(SLUG, org, {"q": words}).json()["data"] for words in ("über", "ÖKOLOGIE", "αθηνα", "ёлка")]
+    assert [[row["name"] for row in rows] for rows in found] == [["Über Ökologie"]] * 2 + [["ΑΘΗΝΑ"], ["Ёлка"]]
+
+
 def walk(api: Api, org: str, question: dict[str, Any]) -> Iterator[str]:
     cursor = None
     while True:
