@@ -19,7 +19,11 @@ from api.http.telemetry import Telemetry
 _LEAST_BYTES: Final = 1000
 #: The gzip level. At any level documents shrink to a third; higher levels block the event loop several times longer.
 _LEVEL: Final = 3
-_HEADERS: Final = ("authorization", "content-type", "idempotency-key", "x-request-id")
+#: The headers that pages of other origins may send; those of MCP are what its clients send with each message.
+_HEADERS: Final = (
+    *("authorization", "content-type", "content-encoding", "idempotency-key", "x-request-id"),
+    *("mcp-protocol-version", "mcp-method", "mcp-name"),
+)
 _ANSWER_HEADERS: Final = ("x-request-id", "retry-after", "content-disposition")
 
 

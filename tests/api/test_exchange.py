@@ -115,13 +115,13 @@ class TestGzip:
 
 
 class TestOrigins:
-    def preflight(self, api: Api, origin: str) -> Any:
+    def preflight(self, api: Api, origin: str, path: str = QUERY, names: str = "authorization, content-type") -> Any:
         headers = {
             "origin": origin,
             "access-control-request-method": "POST",
-            "access-control-request-headers": "authorization, content-type",
+            "access-control-request-headers": names,
         }
-        return api.client.options(QUERY, headers=headers)
+        return api.client.options(path, headers=headers)
 
     def test_those_the_operator_names_may_call(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
         with start(cors_origins=("https://app.example.com",)) as api:
@@ -133,6 +133,13 @@ class TestOrigins:
             org = api.insert_organisation()
             headers = {**internal_headers(org), "origin": "https://app.example.com"}
             assert api.post(QUERY, {}, headers=headers).headers["access-control-allow-origin"]
+
+    def test_they_may_pack_bodies_and_be_agents(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
+        origin = "https://app.example.com"
+        sent = "authorization, content-type, mcp-protocol-version, mcp-method, mcp-name"  # what the MCP SDK sends
+        with start(cors_origins=(origin,)) as api:
+            assert self.preflight(api, origin, "/mcp", sent).status_code == 200
+            assert self.preflight(api, origin, names="authorization, content-encoding").status_code == 200
 
     def test_by_default_there_are_none(self, api: Api) -> None:
         assert "access-control-allow-origin" not in self.preflight(api, "https://app.example.com").headers
