@@ -19,8 +19,8 @@ _CONFIGURATION: Final = "simple"
 #: The characters of a row that are searched: whatever they are, their `tsvector` is below its limit of a megabyte.
 SEARCHED_CHARACTERS: Final = 100_000
 
-#: The columns whose words a table stores, in alphabetical order; no row if it stores none, or in another way: by another
-#: configuration, of fewer characters, or none for a row in which a column is null.
+#: The columns whose words a table stores, in alphabetical order; no row if it stores none, or in another way: by
+#: another configuration, of fewer characters, or none for a row in which a column is null.
 SELECT_STORED_WORDS: Final = f"""
 select array(
     select source.attname::text

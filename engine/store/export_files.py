@@ -115,9 +115,7 @@ class _ParquetFile:
         rows.clear()  # `data` has them: keep only one copy
         lists = [name for name, column in self._columns.items() if column.name == "text[]"]
         numbers = {"date": arrow.int32(), "timestamptz": arrow.int64(), "text[]": arrow.string()}
-        read = {
-            name: numbers.get(column.name, self._schema.field(name).type) for name, column in self._columns.items()
-        }
+        read = {name: numbers.get(column.name, self._schema.field(name).type) for name, column in self._columns.items()}
         table = arrow_csv.read_csv(
             arrow.BufferReader(data),
             arrow_csv.ReadOptions(column_names=list(self._columns), block_size=len(data) + 1, use_threads=False),

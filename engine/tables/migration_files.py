@@ -66,8 +66,8 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
     """Return the migrations of `folder` in order; numbers may have gaps.
 
     A project's own migrations, if it has any, are all numbered from 1000; those of the installation come before them.
-    Raises MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that is not
-    UTF-8, or a file that begins or ends a transaction.
+    Raises MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that
+    is not UTF-8, or a file that begins or ends a transaction.
     """
     if not folder.is_dir():
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")

@@ -4,7 +4,6 @@ import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -319,7 +318,8 @@ def list_questions(plan: Plan, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         ({"sort": "name"}, "unknown_field", "did you mean `order`?"),
         ({"search": "series"}, "unknown_field", "did you mean `q`?"),
         ({"page": 2}, "unknown_field", "did you mean `cursor`?"),
-        ({"filters": {"name": "x"}}, "unknown_field", 'beside the other fields, under the name of its column: `{"name":'),
+        ({"filters": {"name": "x"}}, "unknown_field", "stands beside the other fields"),
+        ({"where": {"name": "x"}}, "unknown_field", '`{"name": ...}`'),
         ({"order": []}, "wrong_type", "list of columns"),
         ({"order": ["name", "day", "amount"]}, "out_of_range", "one or two"),
         ({"order": ["name", "-name"]}, "out_of_range", "twice"),
@@ -363,7 +363,7 @@ class TestCursors:
         read_error(rounds.query(SLUG, own, {"order": ["day"], "cursor": cursor} | other), 400, "invalid_cursor")
 
     def test_end_with_the_version_of_the_spec_that_they_are_of(self, server_dsn: str, template: str) -> None:
-        """`dex rebuild` has changed the type of the column in whose order the pages are: the place is no value of it."""
+        """`dex rebuild` has changed the type of the column in whose order the pages are."""
         plan, older = compile_text(TEXT), compile_text(TEXT.replace("people: {type: integer", "people: {type: text"))
         with create_database(server_dsn, template) as dsn:
             with psycopg.connect(dsn) as connection:
@@ -415,9 +415,7 @@ class TestCount:
         ("page", "count"),
         [({}, 10), ({"limit": 3}, 10), ({"offset": 8}, 10), ({"offset": 50}, 10), ({"domain": "nobody.example"}, 0)],
     )
-    def test_estimated_is_exact_for_few_rows(
-        self, rounds: Api, own: str, page: dict[str, Any], count: int
-    ) -> None:
+    def test_estimated_is_exact_for_few_rows(self, rounds: Api, own: str, page: dict[str, Any], count: int) -> None:
         assert rounds.query(SLUG, own, {"count": "estimated", **page}).json()["meta"]["count"] == count
         assert rounds.query(SLUG, rounds.insert_organisation(), {"count": "estimated"}).json()["meta"]["count"] == 0
 
