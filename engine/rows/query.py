@@ -42,7 +42,7 @@ _FILTER_NAMES: Final = ("filter", "filters", "where", "conditions")
 
 
 class Count(StrEnum):
-    """How to get the number of matching rows: by counting, or as the estimate of Postgres's planner."""
+    """How to get the number of matching rows: by counting, or beyond 10,000 as Postgres's planner estimates it."""
 
     EXACT = "exact"
     ESTIMATED = "estimated"
