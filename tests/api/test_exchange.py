@@ -85,8 +85,12 @@ class TestGzip:
             packed = b"".join(answer.iter_raw())
         assert answer.headers["content-encoding"] == "gzip" and len(packed) < 10_000
         assert len(json.loads(gzip.decompress(packed))["data"]) == 3
-        plain = api.client.post(QUERY, json={}, headers={**internal_headers(org), "accept-encoding": "identity"})
-        assert "content-encoding" not in plain.headers and len(plain.content) > 300_000
+        for accepted in ("identity", "gzip;q=0", "gzip; q=0.0, identity"):
+            plain = api.client.post(QUERY, json={}, headers={**internal_headers(org), "accept-encoding": accepted})
+            assert "content-encoding" not in plain.headers and len(plain.content) > 300_000
+        for accepted in ("gzip;q=0.5", "br, gzip;q=1.0", "deflate;q=0, gzip"):
+            answer = api.client.post(QUERY, json={}, headers={**internal_headers(org), "accept-encoding": accepted})
+            assert answer.headers["content-encoding"] == "gzip"
 
     def test_a_packed_body_is_unpacked(self, api: Api, org: str) -> None:
         body = gzip.compress(json.dumps({"company_domain": "a.com", "raw_parallel_output": 1}).encode())
