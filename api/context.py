@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 
@@ -34,6 +35,8 @@ CANCEL_TIMEOUT = 1.0
 #: Whose share of the connection pool the current request uses: the tag of its endpoint, which for endpoints of a spec
 #: is the spec's name.
 pool_share: ContextVar[str] = ContextVar("pool_share", default="")
+#: The share of all exports.
+_EXPORTS = "exports"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,9 @@ class Context:
     failed_tokens: TokenBuckets  # by address
     prices: Prices
     _shares: dict[str, asyncio.Semaphore] = field(init=False, repr=False)
+    _exports: WeakValueDictionary[str, asyncio.Semaphore] = field(  # by organisation, while it exports
+        init=False, repr=False, default_factory=WeakValueDictionary
+    )
 
     def __post_init__(self) -> None:
         most = max(self.settings.pool_size // 2, 1)
@@ -66,22 +72,43 @@ class Context:
         half to other endpoints. Raises StoreUnavailable when no connection becomes free in time, and Fault 503 when the
         spec's half stays in use or the block takes too long; the server then cancels its statement.
         """
-        share = self._shares[pool_share.get()]
-        try:
-            async with asyncio.timeout(CHECKOUT_TIMEOUT):
-                await share.acquire()
-        except TimeoutError:
-            raise build_busy_fault("its share of the connections stayed in use") from None
-        try:
-            async with (
-                _bound_time(seconds or self.settings.limits.statement_seconds),
-                wrap_errors(),
-                self.pool.connection(timeout=CHECKOUT_TIMEOUT) as connection,
-            ):
-                _raise_if_canceled()
+        async with (
+            _hold_share(self._shares[pool_share.get()]),
+            _bound_time(seconds or self.settings.limits.statement_seconds),
+            wrap_errors(),
+            self.pool.connection(timeout=CHECKOUT_TIMEOUT) as connection,
+        ):
+            _raise_if_canceled()
+            yield connection
+
+    @asynccontextmanager
+    async def export_connection(self, org_id: str, seconds: float) -> AsyncIterator[Connection]:
+        """Lend a connection for an export, which takes as long as its reader: for at most `seconds`.
+
+        All exports together get at most half of the pool, whatever their specs are, and those of one organisation half
+        of that, so that slow readers hold up neither queries nor other organisations. Raises what `connection` raises.
+        """
+        most = max(self.settings.pool_size // 4, 1)
+        own = self._exports.setdefault(org_id, asyncio.Semaphore(most))
+        hint = f"an organisation has at most {most} exports at a time; try again when one has ended"
+        async with _hold_share(own, hint):
+            pool_share.set(_EXPORTS)
+            async with self.connection(seconds) as connection:
                 yield connection
-        finally:
-            share.release()
+
+
+@asynccontextmanager
+async def _hold_share(share: asyncio.Semaphore, *hint: str) -> AsyncIterator[None]:
+    """Hold one of the places of `share` during a `with` block. Raises Fault 503 when none becomes free in time."""
+    try:
+        async with asyncio.timeout(CHECKOUT_TIMEOUT):
+            await share.acquire()
+    except TimeoutError:
+        raise build_busy_fault("its share of the connections stayed in use", "", *hint) from None
+    try:
+        yield
+    finally:
+        share.release()
 
 
 def _raise_if_canceled() -> None:

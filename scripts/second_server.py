@@ -22,6 +22,7 @@ OTHER_TESTS = (
     "tests/api/test_explain.py::test_wrong_words_are_named",
     "tests/api/test_export.py::test_memory_is_bounded_whatever_the_rows_hold",
     *(f"tests/api/test_isolation.py::test_an_operator[{name}_" for name in ("company", "icp", "person")),
+    "tests/api/test_questions.py::test_a_search_knows_capitals_beyond_ascii",  # an embedded server of version 18 does
     "tests/api/test_questions.py::test_every_order_meets_each_row_once",
     "tests/api/test_starting_work.py::test_the_start_says_who_may_spend_without_bound",
     "tests/database/test_concurrency.py::test_a_database_that_is_not_there",

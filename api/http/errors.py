@@ -127,12 +127,21 @@ async def answer_framework_error(request: Request, error: Exception) -> Response
     assert isinstance(error, HTTPException)
     fallback = (HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"), str(error.detail), "")
     code, sentence, hint = FRAMEWORK.get(error.status_code, fallback)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        hint = _name_query_path(request) + hint
     place = {"method": request.method, "path": request.url.path[:200]}
     headers = dict(error.headers or {})
     if headers.get("Allow") == "GET":
         headers["Allow"] = "GET, HEAD"
     fault = Fault(code, sentence.format(**place), hint=hint, headers=headers, status=error.status_code)
     return build_response(fault)
+
+
+def _name_query_path(request: Request) -> str:
+    """Return where the rows of the spec are queried whose name or slug the path has; "" if it has none."""
+    words = request.url.path.split("/")
+    plan = next((plan for plan in request.app.state.context.plans if plan.name in words or plan.slug in words), None)
+    return f"rows of `{plan.name}`: `POST /api/v1/{plan.slug}/query`; " if plan else ""
 
 
 def build_store_fault(error: StoreError) -> Fault:

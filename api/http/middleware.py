@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -19,8 +21,27 @@ from api.http.telemetry import Telemetry
 _LEAST_BYTES: Final = 1000
 #: The gzip level. At any level documents shrink to a third; higher levels block the event loop several times longer.
 _LEVEL: Final = 3
-_HEADERS: Final = ("authorization", "content-type", "idempotency-key", "x-request-id")
+#: The headers that pages of other origins may send; those of MCP are what its clients send with each message.
+_HEADERS: Final = (
+    *("authorization", "content-type", "content-encoding", "idempotency-key", "x-request-id"),
+    *("mcp-protocol-version", "mcp-method", "mcp-name"),
+)
 _ANSWER_HEADERS: Final = ("x-request-id", "retry-after", "content-disposition")
+
+
+#: An `Accept-Encoding` that refuses gzip, which Starlette takes for one that accepts it.
+_REFUSES_GZIP: Final = re.compile(r"\bgzip\s*;\s*q=0(\.0*)?\s*(,|$)", re.IGNORECASE)
+
+
+class AcceptedGzip(GZipMiddleware):
+    """ASGI middleware that compresses responses for clients that accept gzip."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the wrapped app."""
+        if scope["type"] == "http" and _REFUSES_GZIP.search(Headers(scope=scope).get("accept-encoding", "")):
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 class HeadAsGet:
@@ -51,6 +72,6 @@ def list_middleware(context: Context) -> list[Middleware]:
         Middleware(Telemetry, metrics=context.metrics, traces=context.traces),
         Middleware(RateLimit, context=context),
         *([cors] if context.settings.cors_origins else []),
-        Middleware(GZipMiddleware, minimum_size=_LEAST_BYTES, compresslevel=_LEVEL),
+        Middleware(AcceptedGzip, minimum_size=_LEAST_BYTES, compresslevel=_LEVEL),
         Middleware(HeadAsGet),
     ]

@@ -6,9 +6,10 @@ credentials learns nothing from mistakes in its JSON, and cannot make the server
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from fastapi.routing import APIRoute
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -69,6 +70,9 @@ def _check_parameters(request: Request, takes_parameters: bool) -> None:
 class BodyRoute(EndpointRoute):
     """A route with a body of limited size; `authenticate` has to accept the caller before the body is read."""
 
+    #: The most bytes of a body, where that is less than the setting.
+    most_bytes: ClassVar[int] = sys.maxsize
+
     @staticmethod
     async def authenticate(request: Request) -> object:
         """Authenticate the caller. Raises Fault 401 for an unknown one, and 403 for one without the right."""
@@ -79,21 +83,18 @@ class BodyRoute(EndpointRoute):
 
         async def answer_request(request: Request) -> Response:
             await self.authenticate(request)
-            bounded = _BoundedRequest(request.scope, request.receive)
-            await bounded.body()
-            return await respond(bounded)
+            limit = min(get_context(request).settings.max_body_bytes, self.most_bytes)
+            return await respond(_ReadRequest(request, await read_body(request, limit)))
 
         return answer_request
 
 
-class _BoundedRequest(Request):
-    """A request with a body of limited size, which may be gzip; the endpoint's model decodes it."""
+class _ReadRequest(Request):
+    """A request whose body is read already, and unpacked if it was gzip; the endpoint's model decodes it."""
 
-    async def body(self) -> bytes:
-        """Return the body, decompressed. Raises Fault 413, 415 or 422 as `read_body` does."""
-        if not hasattr(self, "_body"):
-            self._body = await read_body(self, get_context(self).settings.max_body_bytes)
-        return self._body
+    def __init__(self, request: Request, body: bytes) -> None:
+        super().__init__(request.scope, request.receive)
+        self._body = body
 
     async def json(self) -> bytes:
         """Return the body undecoded, since documents in it are stored as sent."""

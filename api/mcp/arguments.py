@@ -99,4 +99,4 @@ class Coverage(Arguments):
 class Costs(Arguments):
     """Show the costs of one month, or of all without `month`."""
 
-    month: Annotated[str, Field(pattern=r"^\d{4}-\d{2}$", description="Such as `2026-11`.")] | None = None
+    month: Annotated[str, Field(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="Such as `2026-11`.")] | None = None

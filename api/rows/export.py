@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import choose_organisation
 from api.dependencies import AppContext, Reader, find_reader
+from api.http.body import MAX_QUESTION_BYTES
 from api.http.errors import Fault
 from api.http.route import BodyRoute
 from api.rows import json_schemas
@@ -35,6 +36,7 @@ _ANY: Final = ("*/*", "application/*")
 class ExportRoute(BodyRoute):
     """The route of an export: a caller who may read; a body of limited size."""
 
+    most_bytes = MAX_QUESTION_BYTES
     authenticate = staticmethod(find_reader)
 
 
@@ -71,7 +73,7 @@ async def _export_rows(plan: Plan, request: Request, caller: Reader, context: Ap
     org_id = choose_organisation(caller, body.org_id)
     query = body.build_query(plan, org_id)
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(context.connection(EXPORT_SECONDS))
+        connection = await stack.enter_async_context(context.export_connection(org_id, EXPORT_SECONDS))
         await check_organisation(connection, org_id)
         parts = write_export(connection, plan, query, format_)
         stack.push_async_callback(parts.aclose)

@@ -98,7 +98,7 @@ def build_query_body_schema(plan: Plan) -> dict[str, Any]:
             "count": {
                 "type": ["string", "null"],
                 "enum": [*(count.value for count in Count), None],
-                "description": "Also say in `meta.count` how many rows match: counted, or as Postgres estimates it.",
+                "description": "Also say in `meta.count` how many rows match; `estimated` counts up to 10,000.",
             },
         },
         [],

@@ -11,8 +11,7 @@ from api.http.errors import Fault, InvalidBody
 from engine.columns import list_query_columns
 from engine.plan import Plan
 from engine.rows.cursor import CursorRejected, CursorSigner
-from engine.rows.ordering import describe_unfiltered
-from engine.rows.query import OPTIONS, Query, QueryRejected, build_query
+from engine.rows.query import OPTIONS, Query, QueryRejected, build_query, describe_unknown_parameter
 from engine.values.exact_json import Json
 from engine.values.uuid_text import parse_uuid
 
@@ -33,7 +32,7 @@ class QueryBody:
         Besides filters and `org_id`, the body may have the fields named in `options`, and with `paged` a `cursor`.
         """
         known = (*list_query_columns(plan), *options, *(("cursor",) if paged else ()), "org_id")
-        raw_fields = split_fields(raw or b"{}", known, partial(describe_unfiltered, plan))
+        raw_fields = split_fields(raw or b"{}", known, partial(describe_unknown_parameter, plan, known))
         fields = {name: decode_value(name, bytes(value)) for name, value in raw_fields.items()}
         cursor, org_id = fields.pop("cursor", None), fields.pop("org_id", None)
         if not isinstance(cursor, str | None):

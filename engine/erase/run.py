@@ -133,7 +133,7 @@ async def _fold_queued_rows(connection: Connection, plans: Sequence[Plan], org_i
     for plan in plans:
         with suppress(SpecOutdated, StoreRefused):
             async with wrap_errors():
-                await fold_stale_rows(connection, BatchFold.build(Reading(plan)), [org_id], dry_run=False)
+                await fold_stale_rows(connection, BatchFold.build(FetchPlan(plan)), [org_id], dry_run=False)
     await connection.execute(FLUSH_COMMITS_SQL)
 
 

@@ -71,7 +71,7 @@ def upsert_many(
     return _write_rows(statement, home, org_id, converted, reasons, source)
 
 
-#: How to get the number of matching rows: by counting, or as the estimate of Postgres's planner.
+#: How to get the number of matching rows: by counting, or beyond 10,000 as Postgres's planner estimates it.
 Count = Literal["exact", "estimated"]
 #: The operators of a filter; a row matches if it meets all that are given.
 Comparison = TypedDict(

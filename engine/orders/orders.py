@@ -130,8 +130,8 @@ async def record_refusal(
     """Record that the provider did not accept an order, so nothing was bought; return the order as JSON text.
 
     `holder` is the attempt that asked the provider; it must still hold the order's lease. If it is None, a person found
-    this out at the provider; that is allowed only while the order is in doubt. Raises OrderConflict when another request
-    holds the order, or it is not in doubt.
+    this out at the provider; that is allowed only while the order is in doubt. Raises OrderConflict when another
+    request holds the order, or it is not in doubt.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)

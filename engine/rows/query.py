@@ -29,9 +29,20 @@ OPTIONS: Final = ("order", "q", "fields", "limit", "offset", "count")
 #: The parameters of an export other than filters; it is not divided into pages.
 EXPORT_OPTIONS: Final = ("order", "q", "fields")
 
+#: What other APIs call a parameter of a query; a filter stands beside the parameters, in no object of its own.
+_OTHER_NAMES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("sort", "sort_by", "order_by", "orderBy"), "order"),
+    **dict.fromkeys(("search", "query", "text"), "q"),
+    **dict.fromkeys(("select", "columns"), "fields"),
+    **dict.fromkeys(("page_size", "per_page", "size", "top", "first"), "limit"),
+    **dict.fromkeys(("page", "page_token", "next_cursor", "after", "starting_after"), "cursor"),
+    **dict.fromkeys(("skip", "start"), "offset"),
+}
+_FILTER_NAMES: Final = ("filter", "filters", "where", "conditions")
+
 
 class Count(StrEnum):
-    """How to get the number of matching rows: by counting, or as the estimate of Postgres's planner."""
+    """How to get the number of matching rows: by counting, or beyond 10,000 as Postgres's planner estimates it."""
 
     EXACT = "exact"
     ESTIMATED = "estimated"
@@ -81,12 +92,15 @@ class Query:
 
     @property
     def signed_parts(self) -> list[Any]:
-        """The parts of the query that a cursor's signature covers: conditions, search and order, but not the page."""
+        """The parts of the query that a cursor's signature covers: conditions, search and order, but not the page.
+
+        The types of the order's columns are among them: a later version of the spec may have changed one.
+        """
         conditions = sorted(
             ([condition.column, condition.operator, condition.value] for condition in self.conditions),
             key=lambda condition: condition[:2],
         )
-        return [conditions, self.search, [column.text for column in self.order]]
+        return [conditions, self.search, [[entry.text, entry.column.type.name] for entry in self.order]]
 
 
 def build_query(
@@ -120,7 +134,18 @@ def build_query(
 
 
 def _describe_unknown(plan: Plan, name: str, known: Sequence[str]) -> str:
-    return f"unknown field `{name[:100]}`; {describe_unfiltered(plan, name) or suggest_name(name, known)}"
+    return f"unknown field `{name[:100]}`; {describe_unknown_parameter(plan, known, name) or suggest_name(name, known)}"
+
+
+def describe_unknown_parameter(plan: Plan, known: Sequence[str], name: str) -> str:
+    """Return why a query has no parameter `name`, or which of `known` has another name elsewhere; else ""."""
+    if reason := describe_unfiltered(plan, name):
+        return reason
+    if name in _FILTER_NAMES:
+        column = next(iter(list_query_columns(plan)))
+        return f'a filter stands beside the other fields, under the name of its column: `{{"{column}": ...}}`'
+    other = _OTHER_NAMES.get(name)
+    return f"did you mean `{other}`?" if other in known else ""
 
 
 def build_row_query(plan: Plan, org_id: str, fields: Any) -> Query:

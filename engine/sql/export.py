@@ -53,15 +53,19 @@ def _build_columns(plan: Plan, query: Query, format_: ExportFormat) -> tuple[str
 
 
 def _build_column(column: str, type_: str, format_: ExportFormat) -> str:
-    """Return a column as it stands in a file: in CSV its values are spelled as in JSON.
+    """Return a column as it stands in a file: in CSV its values are spelled as in JSON, arrays as JSON.
 
-    Arrays become JSON, as documents do. Parquet has no infinite times, so they become null.
+    For Parquet, days and times are the numbers that it stores, since Arrow reads no text of a year before 1 or after
+    9999. It has no infinite times, and none of the last 30 years that Postgres has: they become null.
     """
     if type_ == "text[]":
         return f"to_json({column})"
+    if format_ is ExportFormat.PARQUET and type_ == "date":
+        return f"case when isfinite({column}) then {column} - date '1970-01-01' end"
+    if format_ is ExportFormat.PARQUET and type_ == "timestamptz":
+        microseconds = f"(extract(epoch from {column}) * 1000000)::bigint"
+        return f"case when isfinite({column}) and {column} < '294247-01-01' then {microseconds} end"
     if type_ in ("date", "timestamptz"):
-        if format_ is ExportFormat.PARQUET:
-            return f"case when isfinite({column}) then {column} end"
         return f"btrim(to_json({column})::text, '\"')"
     if type_ == "boolean" and format_ is ExportFormat.CSV:
         return f"{column}::text"

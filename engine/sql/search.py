@@ -19,7 +19,8 @@ _CONFIGURATION: Final = "simple"
 #: The characters of a row that are searched: whatever they are, their `tsvector` is below its limit of a megabyte.
 SEARCHED_CHARACTERS: Final = 100_000
 
-#: The columns whose words a table stores, in alphabetical order; no row if it stores none, or in another way.
+#: The columns whose words a table stores, in alphabetical order; no row if it stores none, or in another way: by
+#: another configuration, of fewer characters, or none for a row in which a column is null.
 SELECT_STORED_WORDS: Final = f"""
 select array(
     select source.attname::text
@@ -33,8 +34,13 @@ from pg_attribute as a
 join pg_attrdef as definition on definition.adrelid = a.attrelid and definition.adnum = a.attnum
 where a.attrelid = to_regclass(%(table)s) and a.attname = '{SEARCH_COLUMN}' and a.attgenerated = 's'
   and not a.attisdropped
-  and pg_get_expr(definition.adbin, a.attrelid)
-      like 'to_tsvector(''{_CONFIGURATION}''::regconfig, "left"(%%, {SEARCHED_CHARACTERS}))'
+  and pg_get_expr(definition.adbin, a.attrelid) like
+      'to_tsvector(''{_CONFIGURATION}''::regconfig, "left"(%%, {SEARCHED_CHARACTERS}))'
+  and regexp_count(pg_get_expr(definition.adbin, a.attrelid), 'COALESCE\\(') = (
+      select count(distinct d.refobjsubid) from pg_depend as d
+      where d.classid = 'pg_attrdef'::regclass and d.objid = definition.oid
+        and d.refclassid = 'pg_class'::regclass and d.refobjid = a.attrelid and d.refobjsubid <> a.attnum
+  )
 """
 
 

@@ -6,13 +6,16 @@ offset over rows with documents costs a hundred times as much.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from engine.plan import Plan
 from engine.rows.ordering import OrderColumn
 from engine.rows.query import Count, Query
 from engine.sql.conditions import build_conditions, spell_comparable
 from engine.sql.identifiers import Statement, build_answer_columns, quote, quote_names, quote_table
+
+#: The most rows that an estimate counts; of more, it is the planner's.
+COUNTED_ROWS: Final = 10_000
 
 
 def build_page_statement(plan: Plan, query: Query) -> Statement:
@@ -28,8 +31,7 @@ def build_page_statement(plan: Plan, query: Query) -> Statement:
 select {position}, shown.id::text,
         {columns}
 from (
-    select id from {_build_matching(plan, query.order, conditions)}
-    order by {build_order(query.order)}
+    {_build_first_ids(plan, query.order, conditions)}
     limit %(limit)s offset %(offset)s
 ) as page
 join {quote_table(plan.table)} as shown using (id)
@@ -49,11 +51,20 @@ where shown.org_id = %(org_id)s::uuid and shown.id = %(id)s::uuid
     return Statement(text, {**parameters, "org_id": query.tenant, "id": row_id})
 
 
-def build_count_statement(plan: Plan, query: Query) -> Statement:
-    """Count the matching rows of all pages; for `estimated`, select the planner's estimate as a JSON plan."""
+def build_count_statements(plan: Plan, query: Query) -> list[Statement]:
+    """Count the matching rows of all pages.
+
+    For `estimated`, count at most one more than COUNTED_ROWS, and select the planner's estimate as a JSON plan. The
+    planner knows how often a value is there in the rows of all organisations, so its estimate of few rows would show
+    an organisation that others have a value.
+    """
     conditions, parameters = build_conditions(plan, query, paged=False)
-    selected = "select count(*)::text" if query.count is Count.EXACT else "explain (format json) select id"
-    return Statement(f"{selected} from {quote_table(plan.table)}\nwhere {conditions}", parameters)
+    matching = f"from {quote_table(plan.table)}\nwhere {conditions}"
+    if query.count is Count.EXACT:
+        return [Statement(f"select count(*)::text {matching}", parameters)]
+    first = _build_first_ids(plan, query.order, conditions)
+    counted = f"select count(*)::text from (\n    {first}\n    limit {COUNTED_ROWS + 1}\n) as counted"
+    return [Statement(counted, parameters), Statement(f"explain (format json) select id {matching}", parameters)]
 
 
 def build_row_columns(plan: Plan, query: Query) -> tuple[str, dict[str, Any]]:
@@ -78,6 +89,11 @@ def build_order(order: tuple[OrderColumn, ...], source: str = "") -> str:
         f"{spell_comparable(column.column, source)}{' desc' if column.descending else ''}" for column in order
     ]
     return ", ".join((*directions, f"{source}id{' desc' if order[-1].descending else ''}"))
+
+
+def _build_first_ids(plan: Plan, order: tuple[OrderColumn, ...], conditions: str) -> str:
+    """Return the selection of the ids that meet `conditions`, in order, to be limited."""
+    return f"select id from {_build_matching(plan, order, conditions)}\n    order by {build_order(order)}"
 
 
 def _build_matching(plan: Plan, order: tuple[OrderColumn, ...], conditions: str) -> str:

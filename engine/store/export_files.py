@@ -24,7 +24,7 @@ from engine.values.column_types import ColumnType
 
 #: Bytes of CSV that become one row group of a Parquet file; they are in memory twice, as text and as columns.
 _GROUP_BYTES: Final = 512 * 1024
-_LISTS: Final[msgspec.json.Decoder[list[str]]] = msgspec.json.Decoder(list[str])
+_LISTS: Final[msgspec.json.Decoder[list[str | None]]] = msgspec.json.Decoder(list[str | None])
 
 
 class ParquetMissing(EngineError):
@@ -114,11 +114,13 @@ class _ParquetFile:
         data = b"".join(rows)
         rows.clear()  # `data` has them: keep only one copy
         lists = [name for name, column in self._columns.items() if column.name == "text[]"]
-        read = {name: arrow.string() if name in lists else self._schema.field(name).type for name in self._columns}
+        numbers = {"date": arrow.int32(), "timestamptz": arrow.int64(), "text[]": arrow.string()}
+        read = {name: numbers.get(column.name, self._schema.field(name).type) for name, column in self._columns.items()}
         table = arrow_csv.read_csv(
             arrow.BufferReader(data),
             arrow_csv.ReadOptions(column_names=list(self._columns), block_size=len(data) + 1, use_threads=False),
-            arrow_csv.ParseOptions(newlines_in_values=True),
+            # A row of one column without a value is an empty line.
+            arrow_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
             arrow_csv.ConvertOptions(
                 column_types=read,
                 null_values=[""],
@@ -133,7 +135,7 @@ class _ParquetFile:
             values = [None if text is None else _LISTS.decode(text) for text in table[name].to_pylist()]
             index = table.schema.get_field_index(name)
             table = table.set_column(index, name, arrow.array(values, self._schema.field(name).type))
-        self._writer.write_table(table)
+        self._writer.write_table(table.cast(self._schema))
         del table
         arrow.default_memory_pool().release_unused()
         return self._sink.take_bytes()

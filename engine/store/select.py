@@ -8,7 +8,7 @@ import msgspec
 
 from engine.columns import list_document_columns
 from engine.plan import Plan
-from engine.rows.query import Count, Query
+from engine.rows.query import Query
 from engine.sql import select
 from engine.sql.identifiers import quote_table
 from engine.sql.search import SELECT_STORED_WORDS
@@ -40,15 +40,15 @@ async def fetch_page(connection: Connection, plan: Plan, query: Query, max_bytes
     """
     async with wrap_errors():
         query = await find_stored_words(connection, plan, query)
-        statements = [select.build_count_statement(plan, query)] if query.count else []
+        statements = select.build_count_statements(plan, query) if query.count else []
         statements.append(select.build_page_statement(plan, query))
         (*counts, rows), cut = await read_as_tenant(connection, query.org_id, statements, max_bytes)
     width = len(query.order) + 1
     names = list_answer_names(plan, query)
     page = tuple(join_row_json(names, texts[width:]) for texts in rows[: query.limit])
-    count = _read_count(query, counts[0]) if counts else None
+    count = _read_count(*counts) if counts else None
     if len(rows) <= query.limit and not cut:  # the statement selects one row more than the page has
-        return Page(page, None, _correct_estimate(query, len(rows), count))
+        return Page(page, None, count)
     last = rows[: query.limit][-1][:width]
     return Page(page, tuple(None if value is None else value.decode() for value in last), count)
 
@@ -74,15 +74,13 @@ def list_answer_names(plan: Plan, query: Query) -> tuple[str, ...]:
     return (*list_document_columns(plan, query.columns), *(path.text for path in query.paths))
 
 
-def _correct_estimate(query: Query, rows_on_page: int, count: int | None) -> int | None:
-    """Return the exact count where the last page shows it; the planner estimates at least one row of any table."""
-    is_known = query.after is None and (rows_on_page > 0 or query.offset == 0)
-    return query.offset + rows_on_page if is_known and query.count is Count.ESTIMATED else count
-
-
-def _read_count(query: Query, rows: list[TextRow]) -> int:
-    ((text,),) = rows
+def _read_count(counted: list[TextRow], estimated: list[TextRow] | None = None) -> int:
+    """Return the counted rows; where there are more than an estimate counts, the planner's estimate."""
+    ((text,),) = counted
     assert text is not None
-    if query.count is Count.EXACT:
-        return int(text)
-    return int(msgspec.json.decode(text)[0]["Plan"]["Plan Rows"])
+    count = int(text)
+    if estimated is None or count <= select.COUNTED_ROWS:
+        return count
+    ((plan,),) = estimated
+    assert plan is not None
+    return max(count, int(msgspec.json.decode(plan)[0]["Plan"]["Plan Rows"]))

@@ -62,15 +62,14 @@ class NothingToDraft(EngineError):
     """The table has every column and index of the spec, or a migration that is not applied yet creates them."""
 
 
-def draft_migration(plan: Plan, migrations: Iterable[str], table: Table | None) -> tuple[str, str]:
-    """Return the file name and the text of the next migration.
+def draft_migration(plan: Plan, number: int, migrations: Iterable[str], table: Table | None) -> tuple[str, str]:
+    """Return the file name and the text of the migration with this number.
 
     `migrations` are the names of the existing files; `table` is None if it does not exist. Raises NothingToDraft when
     nothing has to be added.
     """
     names = list(migrations)
     stem = _build_file_stem(plan)
-    number = 1 + max((int(match[0]) for name in names if (match := re.match(r"\d+", name))), default=0)
     if table is None:
         _check_not_drafted(plan, names)
         return f"{number:03d}_{stem}.sql", build_create_migration(plan)

@@ -65,14 +65,14 @@ History: TypeAlias = Mapping[int, AppliedMigration]
 def load_migrations(folder: Path) -> tuple[Migration, ...]:
     """Return the migrations of `folder` in order; numbers may have gaps.
 
-    A project's own migrations are all numbered from 1000; those of the installation come before them. Raises
-    MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that is not
-    UTF-8, or a file that begins or ends a transaction.
+    A project's own migrations, if it has any, are all numbered from 1000; those of the installation come before them.
+    Raises MigrationError for a missing folder, a file that is not named `NNN_what.sql`, a number used twice, text that
+    is not UTF-8, or a file that begins or ends a transaction.
     """
     if not folder.is_dir():
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
     files = [_read_migration(path) for path in sorted(folder.glob("*.sql"))]
-    if files and all(file.number >= OWN_NUMBERS for file in files):
+    if all(file.number >= OWN_NUMBERS for file in files):
         files += [_read_migration(path) for path in SHIPPED.glob("*.sql")]
     files.sort(key=lambda file: file.number)
     for previous, next_file in itertools.pairwise(files):
@@ -82,6 +82,12 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
                 hint="give the one that is not applied anywhere yet the next free number",
             )
     return tuple(files)
+
+
+def find_next_number(folder: Path) -> int:
+    """Return the number of the next migration in `folder`: of a project's own ones, the first is above OWN_NUMBERS."""
+    own = (file.number for file in load_migrations(folder) if (folder / file.name).exists())
+    return max(own, default=OWN_NUMBERS) + 1
 
 
 def list_pending(files: Iterable[Migration], history: History) -> list[Migration]:

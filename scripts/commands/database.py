@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
@@ -182,8 +182,9 @@ def export_rows(
     query = build_query(plan, org_id, _build_parameters(plan, filters, order, search, fields), EXPORT_OPTIONS)
 
     async def write_file(file: IO[bytes], connection: Connection) -> None:
-        async for part in write_export(connection, plan, query, format_):
-            file.write(part)
+        async with aclosing(write_export(connection, plan, query, format_)) as parts:
+            async for part in parts:
+                file.write(part)
 
     if out is not None and not out.absolute().parent.is_dir():
         raise typer.BadParameter(f"--out: there is no folder `{out.absolute().parent}`")

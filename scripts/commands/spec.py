@@ -211,7 +211,7 @@ def draft_next_migration(
     from engine.tables import draft_migration, hints, inspect
     from engine.tables.catalog import Table
     from engine.tables.compare import compare_table
-    from engine.tables.migration_files import load_migrations
+    from engine.tables.migration_files import find_next_number, load_migrations
 
     here = find_project()
     plan = find_plan(load_plans(here), spec)
@@ -225,7 +225,7 @@ def draft_next_migration(
 
     table = run_in_database(read_table)
     names = [file.name for file in load_migrations(here.migrations)]
-    name, text = draft_migration.draft_migration(plan, names, table)
+    name, text = draft_migration.draft_migration(plan, find_next_number(here.migrations), names, table)
     if print_only:
         terminal.print_line(text)
         return

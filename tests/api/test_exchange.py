@@ -85,8 +85,12 @@ class TestGzip:
             packed = b"".join(answer.iter_raw())
         assert answer.headers["content-encoding"] == "gzip" and len(packed) < 10_000
         assert len(json.loads(gzip.decompress(packed))["data"]) == 3
-        plain = api.client.post(QUERY, json={}, headers={**internal_headers(org), "accept-encoding": "identity"})
-        assert "content-encoding" not in plain.headers and len(plain.content) > 300_000
+        for accepted in ("identity", "gzip;q=0", "gzip; q=0.0, identity"):
+            plain = api.client.post(QUERY, json={}, headers={**internal_headers(org), "accept-encoding": accepted})
+            assert "content-encoding" not in plain.headers and len(plain.content) > 300_000
+        for accepted in ("gzip;q=0.5", "br, gzip;q=1.0", "deflate;q=0, gzip"):
+            answer = api.client.post(QUERY, json={}, headers={**internal_headers(org), "accept-encoding": accepted})
+            assert answer.headers["content-encoding"] == "gzip"
 
     def test_a_packed_body_is_unpacked(self, api: Api, org: str) -> None:
         body = gzip.compress(json.dumps({"company_domain": "a.com", "raw_parallel_output": 1}).encode())
@@ -114,14 +118,26 @@ class TestGzip:
             read_error(api.post(QUERY, bomb, headers=headers), 413, "body_too_large")
 
 
+def test_a_question_is_short(api: Api, org: str) -> None:
+    """A thousand values of 30 KB are packed into 33 KB: to make parameters of them took a second, in which all wait."""
+    values = ["a" * 30_000 + str(number) for number in range(1000)]
+    body = gzip.compress(json.dumps({"company_domain": {"contains": "".join(values)}}).encode())
+    headers = {**internal_headers(org), "content-encoding": "gzip"}
+    for path in (QUERY, f"/api/v1/{SLUG}/export", "/mcp"):
+        error = read_error(api.post(path, body, headers=headers), 413, "body_too_large")
+        assert (error["error"], error["hint"]) == ("the body is larger than 1048576 bytes", "send less")
+    domains = [f"{'long-' * 10}{number}.example.com" for number in range(1000)]
+    assert api.query(SLUG, org, {"company_domain": domains}).status_code == 200
+
+
 class TestOrigins:
-    def preflight(self, api: Api, origin: str) -> Any:
+    def preflight(self, api: Api, origin: str, path: str = QUERY, names: str = "authorization, content-type") -> Any:
         headers = {
             "origin": origin,
             "access-control-request-method": "POST",
-            "access-control-request-headers": "authorization, content-type",
+            "access-control-request-headers": names,
         }
-        return api.client.options(QUERY, headers=headers)
+        return api.client.options(path, headers=headers)
 
     def test_those_the_operator_names_may_call(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
         with start(cors_origins=("https://app.example.com",)) as api:
@@ -133,6 +149,13 @@ class TestOrigins:
             org = api.insert_organisation()
             headers = {**internal_headers(org), "origin": "https://app.example.com"}
             assert api.post(QUERY, {}, headers=headers).headers["access-control-allow-origin"]
+
+    def test_they_may_pack_bodies_and_be_agents(self, start: Callable[..., AbstractContextManager[Api]]) -> None:
+        origin = "https://app.example.com"
+        sent = "authorization, content-type, mcp-protocol-version, mcp-method, mcp-name"  # what the MCP SDK sends
+        with start(cors_origins=(origin,)) as api:
+            assert self.preflight(api, origin, "/mcp", sent).status_code == 200
+            assert self.preflight(api, origin, names="authorization, content-encoding").status_code == 200
 
     def test_by_default_there_are_none(self, api: Api) -> None:
         assert "access-control-allow-origin" not in self.preflight(api, "https://app.example.com").headers

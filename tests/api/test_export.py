@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,50 @@ def test_parquet_keeps_types(rounds: Api, own: str) -> None:
         assert (row["day"] and row["day"].isoformat()) == shown["day"]
 
 
+def test_parquet_has_a_row_for_each_missing_value(rounds: Api, own: str) -> None:
+    """A row of one column without a value is an empty line of CSV, from which the file is made."""
+    for fields in (["domain"], ["raw.nothing"], ["tags"], ["seen"]):
+        question = {"fields": fields, "order": ["name"]}
+        table = parquet.read_table(io.BytesIO(export(rounds, own, TYPES["parquet"], question).content))
+        shown = [row[fields[0]] is None for row in query(rounds, own, **question)]
+        assert [value is None for value in table[fields[0]].to_pylist()] == shown and len(shown) == 10
+
+
+def test_days_and_times_of_any_year_are_exported(rounds: Api) -> None:
+    """What somebody wrote by SQL: Postgres knows years before 1 and after 9999, and times without end."""
+    org = rounds.insert_organisation()
+    days = ["infinity", "-infinity", "4713-11-24 BC", "0044-03-15 BC", "1969-12-31", "9999-12-31", "10000-01-01"]
+    days += ["294247-01-10", "294276-12-31"]
+    for index, day in enumerate(days):
+        rounds.execute(
+            "insert into rounds (org_id, name, day, seen) values (%s, %s, %s::date, %s::date::timestamptz)",
+            [org, str(index), day, day],
+        )
+    question = {"fields": ["day", "seen"], "order": ["name"]}
+    lines = export(rounds, org, TYPES["ndjson"], question).text.splitlines()
+    assert [json.loads(line) for line in lines] == query(rounds, org, **question)
+    _, *cells = csv.reader(io.StringIO(export(rounds, org, TYPES["csv"], question).text, newline=""))
+    assert cells == [list(json.loads(line).values()) for line in lines]
+    table = parquet.read_table(io.BytesIO(export(rounds, org, TYPES["parquet"], question).content))
+    since_1970 = rounds.execute(
+        "select day - date '1970-01-01', (extract(epoch from seen) * 1000000)::text from rounds"
+        " where org_id = %s and isfinite(day) order by name",
+        [org],
+    )
+    numbers = table["day"].cast("int32").to_pylist(), table["seen"].cast("int64").to_pylist()
+    assert numbers[0] == [None, None, *(number for number, _ in since_1970)]
+    assert numbers[1] == [None, None, *(int(float(text)) for _, text in since_1970[:-2]), None, None]
+
+
+def test_a_list_may_lack_an_element(rounds: Api) -> None:
+    """As somebody wrote it by SQL."""
+    org = rounds.insert_organisation()
+    rounds.execute("insert into rounds (org_id, name, tags) values (%s, 'x', array['a', null, ''])", [org])
+    assert query(rounds, org)[0]["tags"] == ["a", None, ""]
+    content = export(rounds, org, TYPES["parquet"]).content
+    assert parquet.read_table(io.BytesIO(content))["tags"].to_pylist() == [["a", None, ""]]
+
+
 def test_an_empty_answer_is_a_file_of_its_format(rounds: Api, own: str) -> None:
     org = rounds.insert_organisation()
     assert export(rounds, org, TYPES["ndjson"]).content == b""
@@ -143,16 +188,44 @@ def test_without_a_wish_it_is_lines(rounds: Api, own: str) -> None:
 
 
 def test_a_reader_that_goes_gives_the_connection_back(rounds: Api) -> None:
-    org = rounds.insert_organisation()
-    rounds.execute(
-        "insert into rounds (org_id, name, raw) select %s, number::text, to_jsonb(repeat(md5(number::text), 3000))"
-        " from generate_series(1, 300) as number",
-        [org],
-    )
+    org = insert_large_rounds(rounds)
     for _ in range(8):  # more than the pool has
         with rounds.client.stream("POST", PATH, json={}, headers=internal_headers(org)) as answer:
             next(answer.iter_bytes())
     assert len(export(rounds, org, TYPES["ndjson"]).text.splitlines()) == 300
+
+
+def test_slow_readers_hold_up_only_their_own_exports(server_dsn: str, template: str) -> None:
+    """An export has a connection for as long as its reader takes."""
+    with run_rounds(server_dsn, template, pool_size=8) as rounds, ExitStack() as stack:
+
+        def read_slowly(org: str) -> None:
+            for _ in range(2):
+                stack.enter_context(rounds.client.stream("POST", PATH, json={}, headers=SLOW | internal_headers(org)))
+
+        first, second = insert_large_rounds(rounds), insert_large_rounds(rounds)
+        read_slowly(first)
+        refused = rounds.post(PATH, {}, headers=internal_headers(first))
+        assert "at most 2 exports" in read_error(refused, 503, "database_busy")["hint"]
+        assert len(export(rounds, second, TYPES["ndjson"]).text.splitlines()) == 300
+        read_slowly(second)
+        for _ in range(8):
+            assert rounds.query(SLUG, first, {"fields": ["id"], "limit": 1}).status_code == 200
+
+
+#: With gzip the answer would fit into the buffers.
+SLOW = {"accept-encoding": "identity"}
+
+
+def insert_large_rounds(api: Api) -> str:
+    """Insert more than the buffers between the server and a reader take; return the organisation."""
+    org = api.insert_organisation()
+    api.execute(
+        "insert into rounds (org_id, name, raw)"
+        " select %s, number::text, to_jsonb(repeat(md5(number::text), 3000)) from generate_series(1, 300) as number",
+        [org],
+    )
+    return org
 
 
 PEAK = """

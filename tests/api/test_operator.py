@@ -268,6 +268,9 @@ def test_unknown_routes_and_methods(api: Api, start: Callable[..., AbstractConte
     said = api.client.get("/nowhere")
     assert (said.status_code, said.json()["code"]) == (404, "unknown_route")
     assert "GET /nowhere" in said.json()["error"] and "/openapi.json" in said.json()["hint"]
+    for method, path in [("POST", "/api/v1/icp_job_titles/query"), ("GET", "/api/v1/icp-job-titles")]:
+        hint = api.client.request(method, path).json()["hint"]
+        assert hint.startswith("rows of `icp_job_titles`: `POST /api/v1/icp-job-titles/query`; `GET /openapi.json`")
     for method, path, allowed in [
         ("GET", "/api/internal/company-intel-briefings/upsert", {"POST"}),
         ("DELETE", "/api/v1/company-intel-briefings/query", {"POST"}),

@@ -58,6 +58,21 @@ def runner(project: Path, database: str) -> Dex:
     return run
 
 
+def test_a_project_without_migrations_begins_with_those_of_the_installation(
+    tmp_path: Path, empty_database: str
+) -> None:
+    """As after `dex init`, once the example and its migration are deleted."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("specs", "migrations"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC)
+    run = runner(tmp_path, empty_database)
+    drafted = run("draft-migration", "quotes")
+    assert drafted.stdout == "wrote migrations/1001_quotes.sql\n", drafted.stderr
+    applied = run("migrate").stdout.split()[1::2]
+    assert (applied[0], applied[-1]) == ("001_tenancy.sql", "1001_quotes.sql")
+
+
 def asked(dex: Dex, *filters: str) -> int:
     """How many rows a query by these filters gives."""
     done = dex("query", "quotes", "--json", *(word for text in filters for word in ("--filter", text)))

@@ -15,7 +15,7 @@ from engine.rows.ordering import list_order_columns
 from engine.rows.query import build_query
 from engine.sql.conditions import find_prefix_end
 from engine.sql.identifiers import Statement
-from engine.sql.select import build_count_statement, build_page_statement
+from engine.sql.select import build_count_statements, build_page_statement
 from engine.store.connection import connect
 from engine.store.select import fetch_page
 from engine.tables import draft_migration
@@ -99,8 +99,9 @@ def list_every_question(connection: psycopg.Connection[Any], plan: Plan) -> Iter
 def test_no_question_reads_the_table_in_full(filled: psycopg.Connection[Any], plan: Plan, rows: int) -> None:
     own, org = rows // ORGANISATIONS, read_some_row(filled, plan)["org_id"]
     for question in list_every_question(filled, plan):
-        counted = build_query(plan, org, {**question, "count": "exact"})
-        for statement in (build_page_statement(plan, counted), build_count_statement(plan, counted)):
+        exact, estimated = (build_query(plan, org, {**question, "count": count}) for count in ("exact", "estimated"))
+        counts = [build_count_statements(plan, exact)[0], build_count_statements(plan, estimated)[0]]
+        for statement in (build_page_statement(plan, exact), *counts):
             for node in explain(filled, org, statement):
                 assert node["Node Type"] != "Seq Scan", f"{question}\n{json.dumps(node, indent=1)}"
                 # What a bitmap of an index lists is no row yet: it is met with the bitmap of the organisation.

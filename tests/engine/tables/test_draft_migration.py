@@ -20,6 +20,7 @@ from engine.store.upsert import Upsert
 from engine.tables import draft_migration, inspect
 from engine.tables.draft_migration import NothingToDraft
 from engine.tables.migrate import migrate
+from engine.tables.migration_files import find_next_number
 from tests.conftest import ROOT
 
 ORG = "b0293785-aa7a-4234-8201-cc47305295f8"
@@ -75,7 +76,7 @@ def draft_and_migrate(dsn: str, folder: Path, plan: Plan) -> str:
     async def work() -> str:
         async with await connect(dsn) as connection:
             table = await inspect.read_table(connection, plan.table)
-        name, text = draft_migration.draft_migration(plan, names, table)
+        name, text = draft_migration.draft_migration(plan, find_next_number(folder), names, table)
         (folder / name).write_text(text)
         await migrate(dsn, folder)
         return name
@@ -305,7 +306,7 @@ def test_the_type_of_a_column_whose_words_are_stored_can_be_changed(
 
 def test_a_draft_that_waits_is_not_drafted_again(compiled: Callable[[str], Plan]) -> None:
     with pytest.raises(NothingToDraft, match=r"`027_order\.sql` would create it"):
-        draft_migration.draft_migration(compiled(EVERYTHING), ["026_x.sql", "027_order.sql"], None)
+        draft_migration.draft_migration(compiled(EVERYTHING), 28, ["026_x.sql", "027_order.sql"], None)
 
 
 def test_the_projects_own_tables_need_nothing(database: str, folder: Path, plans: tuple[Plan, ...]) -> None:

@@ -300,11 +300,7 @@ describe("each end at the provider", () => {
 
   test("busy for a minute: the pauses of the local runner outlast it", async () => {
     const busy = { status: 429, body: '{"type": "error", "error": {"message": "2000 requests per minute"}}' };
-    const answers = [
-      ...Array<typeof busy>(11).fill(busy),
-      ORDERED,
-      FOUND,
-    ];
+    const answers = [...Array<typeof busy>(11).fill(busy), ORDERED, FOUND];
     await using provider = await startScriptedServer(...answers);
     const { result } = await conduct({ base: provider.url });
     assert.equal(result.status, "found");
@@ -361,7 +357,13 @@ describe("each end at the provider", () => {
   for (const body of ofOtherRuns) {
     test(`JSON that is not the run's is asked for again: ${body}`, async () => {
       const active = { status: 408, body: "{}" };
-      await using provider = await startScriptedServer(ORDERED, { status: 200, body }, active, { status: 200, body }, FOUND);
+      await using provider = await startScriptedServer(
+        ORDERED,
+        { status: 200, body },
+        active,
+        { status: 200, body },
+        FOUND,
+      );
       const { result } = await conduct({ base: provider.url });
       assert.deepEqual(result.output?.["parallel_raw_response"], parseJson(FOUND.body));
     });
@@ -428,8 +430,15 @@ describe("each end at the provider", () => {
 
   test("a status that the provider added is no end of the research", async () => {
     const active = { status: 408, body: "{}" };
-    await using provider = await startScriptedServer(active, { status: 200, body: '{"run_id": "trun_1", "status": "paused"}' });
-    const state = await createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }).fetchState("trun_1", "o", 0);
+    await using provider = await startScriptedServer(active, {
+      status: 200,
+      body: '{"run_id": "trun_1", "status": "paused"}',
+    });
+    const state = await createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }).fetchState(
+      "trun_1",
+      "o",
+      0,
+    );
     assert.deepEqual(state, { kind: "active", status: "paused" });
   });
 
