@@ -18,7 +18,7 @@ from engine.orders.budgets import check_budgets
 from engine.orders.errors import BudgetExceeded, OrderConflict, ProviderRunIdTaken
 from engine.orders.prices import Prices, find_price
 from engine.orders.queries import QUERIES
-from engine.orders.statuses import Action, OrderStatus
+from engine.orders.statuses import RUN_UNKNOWN, Action, OrderStatus
 from engine.runs.errors import ForeignRecord, LostLease, RecordNotFound
 from engine.store.connection import Connection, RawJson, fetch_row
 from engine.store.errors import StoreRefused, wrap_errors
@@ -101,17 +101,17 @@ async def record_acceptance(
 ) -> str:
     """Record that the provider accepted an order; return the order as JSON text. A second call changes nothing.
 
-    With `is_resolved` a person reports the acceptance; that is allowed only while it is unknown whether the provider
-    accepted the order, else it raises OrderConflict. Raises RecordNotFound, ForeignRecord, OrderConflict when another
-    order has this run id, and ProviderRunIdTaken when the order has another.
+    With `is_resolved` a person reports the acceptance; that is allowed only while the order is in doubt, else it raises
+    OrderConflict. Raises RecordNotFound, ForeignRecord, OrderConflict when another order has this run id, and
+    ProviderRunIdTaken when the order has another.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
-        if order.provider_run_id not in (None, provider_run_id):
-            raise ProviderRunIdTaken("the order already holds another `provider_run_id`", hint="use that run instead")
         if is_resolved:
             _check_unresolved(order)
-        if order.provider_run_id is None:
+        elif order.provider_run_id not in (None, provider_run_id):
+            raise ProviderRunIdTaken("the order already holds another `provider_run_id`", hint="use that run instead")
+        if is_resolved or order.provider_run_id is None:
             await _mark_open(connection, order, provider_run_id)
         return (await require_order(connection, order_id, org_id)).listed
 
@@ -127,8 +127,8 @@ async def record_refusal(
     """Record that the provider did not accept an order, so nothing was bought; return the order as JSON text.
 
     `holder` is the attempt that asked the provider; it must still hold the order's lease. If it is None, a person found
-    this out at the provider; that is allowed only while it is unknown whether the order was accepted. Raises
-    OrderConflict for another holder or an order whose acceptance is known, RecordNotFound, ForeignRecord.
+    this out at the provider; that is allowed only while the order is in doubt. Raises OrderConflict for another holder
+    or an order that is not in doubt, RecordNotFound, ForeignRecord.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
@@ -145,15 +145,21 @@ async def record_refusal(
 async def record_unknown_outcome(
     connection: Connection, order_id: str, message: str, org_id: str | None, *, holder: str
 ) -> str:
-    """Record that nobody knows whether the provider accepted an order; return the order as JSON text.
+    """Record that nobody knows whether the provider has an order; return the order as JSON text.
 
-    `holder` is the attempt that asked the provider. Raises RecordNotFound, ForeignRecord, OrderConflict.
+    A requested order becomes unknown; `holder` is the attempt that asked the provider. An open order stays open, with a
+    note that lets a person resolve it: the provider accepted it, but does not know its run. The key of another account
+    does that as well, and with the right key the answer can still be collected. Raises RecordNotFound, ForeignRecord,
+    OrderConflict.
     """
     async with wrap_errors(), connection.transaction():
         order = await require_order(connection, order_id, org_id)
-        if order.held_by != holder:
+        if order.status is OrderStatus.OPEN:
+            await _execute_query(connection, "note_unknown_run", order, code=RUN_UNKNOWN, message=message)
+        elif order.held_by != holder:
             raise OrderConflict("another request holds the order", hint="read the order again")
-        await _execute_query(connection, "mark_unknown", order, message=message)
+        else:
+            await _execute_query(connection, "mark_unknown", order, message=message)
         return (await require_order(connection, order_id, org_id)).listed
 
 
@@ -307,10 +313,13 @@ async def _mark_open(connection: Connection, order: Order, provider_run_id: str)
 
 
 def _check_unresolved(order: Order) -> None:
-    """Raise OrderConflict unless it is unknown whether the provider accepted the order."""
+    """Raise OrderConflict unless the order is in doubt: nobody knows whether the provider accepted it, or has its run."""
     if order.status is OrderStatus.REQUESTED and order.is_held:
         raise OrderConflict("the order is being requested at this moment", hint="wait until it is `unknown`")
-    if order.status not in (OrderStatus.REQUESTED, OrderStatus.UNKNOWN):
+    is_run_unknown = order.status is OrderStatus.OPEN and order.error_code == RUN_UNKNOWN
+    if is_run_unknown and order.is_held:
+        raise OrderConflict("the provider is being asked for the answer at this moment", hint="wait for what it says")
+    if not is_run_unknown and order.status not in (OrderStatus.REQUESTED, OrderStatus.UNKNOWN):
         raise OrderConflict(f"the order is `{order.status}`: there is nothing to resolve", hint="see `dex orders`")
 
 

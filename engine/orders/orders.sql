@@ -81,7 +81,9 @@ returning o.id::text
 
 -- name: hold_order
 -- Take the lease, to ask for the answer, unless another step has it. (An earlier execution of this step lost its run.)
-update research_orders set held_by = %(holder)s, held_until = now() + make_interval(secs => %(hold_seconds)s)
+-- That the provider did not know the run is forgotten: it is about to be asked again.
+update research_orders set held_by = %(holder)s, held_until = now() + make_interval(secs => %(hold_seconds)s),
+    error_code = null, error_message = null
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
   and (held_by = %(holder)s or held_until is null or held_until <= now()
        or split_part(held_by, '/', 1) = %(step_result_id)s)
@@ -97,17 +99,26 @@ where id = %(pipeline_run_id)s::uuid and lease_expires_at is null and status = '
 update research_orders set status = 'unknown', error_code = 'order_unknown', error_message = %(message)s
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'requested'
 
+-- name: note_unknown_run
+update research_orders set error_code = %(code)s, error_message = %(message)s
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'open'
+
 -- name: mark_open
+-- Also an open order, whose run id a person corrects.
 update research_orders
 set status = 'open', provider_run_id = %(provider_run_id)s, error_code = null, error_message = null,
     cost = null, ended_at = null
-where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status in ('requested', 'unknown', 'not_accepted')
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
+  and status in ('requested', 'open', 'unknown', 'not_accepted')
 
 -- name: mark_not_accepted
+-- The run id of an open order is one that the provider does not know, or that of another order, which may need it.
 update research_orders
-set status = 'not_accepted', cost = 0, ended_at = now(), held_until = null,
-    error_code = 'not_bought', error_message = %(message)s
-where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status in ('requested', 'unknown')
+set status = 'not_accepted', cost = 0, ended_at = now(), held_until = null, provider_run_id = null,
+    error_code = 'not_bought',
+    error_message = concat_ws('; ', %(message)s::text, case when status = 'open' then error_message end)
+where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
+  and (status in ('requested', 'unknown') or (status = 'open' and error_code = 'provider_unknown'))
 
 -- name: end_order
 -- The provider has a fixed price per run, so a completed order costs its price, and a failed one nothing. If the order

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
+
+#: The code of the note on an open order whose run the provider does not know, or knows as that of another order.
+RUN_UNKNOWN: Final = "provider_unknown"
 
 
 class OrderStatus(StrEnum):

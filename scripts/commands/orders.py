@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.errors import EngineError
-from engine.orders.statuses import OrderStatus
+from engine.orders.statuses import RUN_UNKNOWN, OrderStatus
 from engine.plans import load_plans
 from engine.project import Project, find_project
 from engine.rows import render
@@ -61,7 +61,7 @@ def list_orders(
     rows = [json.loads(order) for order in orders]
     terminal.print_rows(_COLUMNS, rows)
     for row in rows:
-        if row["status"] == "unknown":
+        if row["status"] == OrderStatus.UNKNOWN or row["error_code"] == RUN_UNKNOWN:
             terminal.print_note(f"{row['id']}: {row['error_message']}")
             terminal.print_note(f"    hint: dex orders resolve {row['id']} --accepted RUN_ID, or --not-accepted")
 
@@ -75,11 +75,13 @@ def collect_orders(
 
     Each answer is stored in the step that placed the order, and its rows are written. It needs PARALLEL_API_KEY, and
     starts an API of its own unless DATA_ENGINE_API_URL is set. Exit status 1 if the provider could not be reached for
-    an order.
+    an order, or does not know it: see `dex orders`.
     """
     arguments = [] if order is None else ["--order", read_uuid(order, "ID")]
     arguments += [] if org is None else ["--org", read_uuid(org, "--org")]
     tally = run_collection(find_project(), *arguments)
+    if order is not None and not any(tally.values()):
+        terminal.print_note("there is nothing to collect for this order: `dex orders` shows its status")
     if as_json:
         terminal.print_json(tally)
     else:
@@ -156,10 +158,13 @@ def resolve_order(
 ) -> None:
     """Record whether the provider accepted an order.
 
-    For orders whose status is `unknown`. `dex orders` prints what to search for at the provider.
+    For orders whose status is `unknown`, and open ones whose run the provider does not know. `dex orders` prints what
+    to search for at the provider.
     """
     if (accepted is None) != not_accepted:
         raise typer.BadParameter("say either `--accepted RUN_ID` or `--not-accepted`")
+    if accepted is not None and not (accepted := accepted.strip()):
+        raise typer.BadParameter("--accepted: the run id is blank")
     order_id = read_uuid(order, "ID")
 
     async def record_resolution(connection: Connection) -> str:

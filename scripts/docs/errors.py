@@ -59,6 +59,10 @@ _RUNNER_CODES: Final[Mapping[str, tuple[str, str]]] = {
         "There was no answer that could be read within the time of the step; the order stays open.",
         "`dex orders collect`, or `dex runs retry`, takes the answer.",
     ),
+    "provider_unknown": (
+        "The provider does not know the order's run, or knows it as that of another order; the order stays open.",
+        "With the key of the account that bought it, `dex orders collect`; otherwise `dex orders resolve`.",
+    ),
     "provider_failed": ("The provider ended the research without an answer.", "`dex runs retry` orders anew."),
     "provider_cancelled": ("The research was cancelled at the provider.", "`dex runs retry` orders anew."),
     "provider_action_required": (

@@ -201,6 +201,32 @@ class TestTrouble:
         assert place_order(api, first)["action"] == "buy"
         assert place_order(api, second)["action"] == "wait", "it is being ordered"
 
+    def test_a_run_that_the_provider_does_not_know_is_asked_for_until_a_person_resolves_it(
+        self, api: Api, org: str
+    ) -> None:
+        step, other = insert_running_step(api, org), insert_running_step(api, org)
+        order = place_order(api, step)["order"]
+        accept_order(api, order["id"])
+        not_there = ("orders", "resolve", order["id"], "--not-accepted", "--json")
+        doubt = {"order_id": order["id"], "holder": "collect", "message": "the provider does not know run `trun_1`"}
+        noted = read_data(api.call_runner("research-orders/unknown", doubt))
+        assert (noted["status"], noted["cost"], noted["error_code"]) == ("open", None, "provider_unknown")
+        assert "at this moment" in run_dex(api, *not_there, status=1)
+        released = {"order_id": order["id"], "holder": f"{step}/h"}
+        read_data(api.call_runner("research-orders/release", released))
+        assert place_order(api, other)["action"] == "poll", "equal questions wait for it, and buy nothing"
+        assert fetch_orders(api, org)[0]["error_code"] is None, "the provider is asked again"
+        read_data(api.call_runner("research-orders/unknown", doubt))
+        read_data(api.call_runner("research-orders/release", {**released, "holder": f"{other}/h"}))
+        corrected = json.loads(run_dex(api, "orders", "resolve", order["id"], "--accepted", "trun_2", "--json"))
+        assert (corrected["status"], corrected["provider_run_id"]) == ("open", "trun_2")
+        assert "nothing to resolve" in run_dex(api, *not_there, status=1)
+        read_data(api.call_runner("research-orders/unknown", doubt))
+        refused = json.loads(run_dex(api, *not_there))
+        assert (refused["status"], refused["cost"], refused["provider_run_id"]) == ("not_accepted", "0", None)
+        assert refused["error_message"].endswith("does not have it; the provider does not know run `trun_1`")
+        assert place_order(api, other, "2")["action"] == "buy"
+
     def test_one_order_has_one_research(self, api: Api, org: str) -> None:
         order = place_order(api, insert_running_step(api, org))["order"]
         accept_order(api, order["id"], "trun_1")

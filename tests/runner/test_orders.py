@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.plain_http import HTTP
-from tests.runner.conftest import ICP, KEY, SECONDS, World
+from tests.runner.conftest import ICP, KEY, SECONDS, World, create_world
 from tests.runner.proxy import Cut, Exchange, start_proxy
 from tests.runner.test_kill import CONTEXT
 
@@ -26,6 +26,12 @@ def list_bought(world: World) -> list[dict[str, Any]]:
     ours = {order["id"] for order in world.select_orders()}
     orders = HTTP.get(f"{world.provider_url}/recorded/requests").json()["orders"]
     return [order for order in orders if order["metadata"]["order_id"] in ours]
+
+
+def answer_another_account(exchange: Exchange) -> Any:
+    """Answer as the provider does when it is asked for research with the key of another account."""
+    body = b'{"type": "error", "error": {"ref_id": "ref_1", "message": "run not found"}}'
+    return (404, "application/json", body) if exchange.method == "GET" else None
 
 
 def assert_answered(world: World, run_id: str, status: str = "succeeded") -> None:
@@ -62,6 +68,7 @@ class TestCollecting:
         (order,) = world.select_orders()
         assert step["finished_at"] == order["ended_at"] == world.select_rows("icp_job_titles")[0]["source_recorded_at"]
         assert world.read_dex("orders", "collect", "--org", world.org_id)["completed"] == 0, "once is enough"
+        assert "nothing to collect" in world.run_dex("orders", "collect", order_id).stderr
 
     def test_without_an_api_the_command_starts_one(self, world: World) -> None:
         run_id, _ = self.time_out(world)
@@ -96,12 +103,66 @@ class TestCollecting:
         assert world.select_orders()[0]["status"] == "open"
 
     def test_research_that_failed_meanwhile_costs_nothing(self, world: World) -> None:
-        run_id, order_id = self.time_out(world)
-        world.execute("update research_orders set provider_run_id = 'trun_nobody' where id = %s", (order_id,))
-        assert world.read_dex("orders", "collect", order_id)["failed"] == 1
+        def keep_away(exchange: Exchange) -> None:
+            if exchange.method == "GET":
+                raise Cut
+
+        run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:failed]"}, timeout_seconds=1)
+        with start_proxy(world.provider_url, keep_away) as url:
+            assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 1
+        (order,) = world.select_orders()
+        assert world.read_dex("orders", "collect", order["id"])["failed"] == 1
         (order,) = world.select_orders()
         assert (order["status"], order["cost"]) == ("failed", 0)
-        assert world.select_steps(run_id)[0]["error_details"]["code"] == "provider_unknown"
+        assert world.select_steps(run_id)[0]["error_details"]["code"] == "provider_failed"
+
+    def test_the_key_of_another_account_ends_no_order(self, world: World) -> None:
+        run_id, order_id = self.time_out(world)
+        with start_proxy(world.provider_url, answer_another_account) as url:
+            tally = world.read_dex("orders", "collect", order_id, status=1, PARALLEL_BASE_URL=url)
+            assert (tally["failed"], tally["unreachable"]) == (0, 1)
+            world.run_dex("runs", "retry", run_id)
+            assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 1
+        (step,) = world.select_steps(run_id)
+        assert step["error_details"]["code"] == "provider_unknown", step
+        assert f"`dex orders resolve {order_id} --accepted RUN_ID`" in step["error_message"]
+        (order,) = world.select_orders()
+        assert (order["status"], order["cost"], order["error_code"]) == ("open", None, "provider_unknown")
+        said = world.run_dex("orders", "--org", world.org_id).stderr
+        assert f"the provider does not know run `{order['provider_run_id']}`" in said
+        assert f"dex orders resolve {order_id}" in said
+        world.run_dex("orders", "collect", order_id)
+        assert_answered(world, run_id)
+        assert len(list_bought(world)) == 1
+
+    def test_research_that_the_provider_lost_is_bought_again_when_a_person_says_so(self, world: World) -> None:
+        run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:forgotten]"})
+        for _ in range(2):
+            assert world.run_worker().popen.returncode == 1
+            world.run_dex("runs", "retry", run_id)
+        (order,) = world.select_orders()
+        assert (order["status"], len(list_bought(world))) == ("open", 1)
+        resolved = world.read_dex("orders", "resolve", order["id"], "--not-accepted")
+        assert (resolved["status"], resolved["cost"]) == ("not_accepted", "0")
+        assert order["provider_run_id"] in resolved["error_message"]
+        assert world.run_worker().popen.returncode == 1
+        assert [one["status"] for one in world.select_orders()] == ["not_accepted", "open"]
+        assert len(list_bought(world)) == 2
+
+    def test_json_that_is_not_the_research_is_no_answer(self, world: World) -> None:
+        """A gateway may answer 200 with JSON of its own: recorded as the answer, the research would be lost."""
+        pages = iter([b'{"message": "maintenance"}', b'{"run": {"run_id": "trun_other"}, "output": {"content": {}}}'])
+
+        def answer_with_page(exchange: Exchange) -> Any:
+            is_result = exchange.answer is not None and "/result" in exchange.path
+            page = next(pages, None) if is_result else None
+            return None if page is None else (200, "application/json", page)
+
+        run_id = world.queue_run([ICP], CONTEXT)
+        with start_proxy(world.provider_url, answer_with_page) as url:
+            assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 0
+        assert next(pages, None) is None
+        assert_answered(world, run_id)
 
 
 class TestResolving:
@@ -123,6 +184,29 @@ class TestResolving:
         assert (resolved["status"], resolved["provider_run_id"]) == ("open", bought["run_id"])
         world.run_dex("orders", "collect", order_id)
         assert_answered(world, run_id)
+
+    def test_a_mistyped_run_id_is_corrected_and_buys_nothing(self, world: World) -> None:
+        run_id, order_id = self.lose_answer(world)
+        (bought,) = list_bought(world)
+        with create_world(world.services) as neighbour:
+            neighbour.queue_run([ICP], CONTEXT)
+            assert neighbour.run_worker().popen.returncode == 0
+            (other,) = neighbour.select_orders()
+        for wrong in ("trun_nobody", other["provider_run_id"]):
+            world.run_dex("orders", "resolve", order_id, "--accepted", wrong)
+            tally = world.read_dex("orders", "collect", order_id, status=1)
+            assert (tally["unreachable"], tally["completed"], tally["failed"]) == (1, 0, 0)
+            world.run_dex("runs", "retry", run_id)
+            assert world.run_worker().popen.returncode == 1
+            (order,) = world.select_orders()
+            assert (order["status"], order["error_code"]) == ("open", "provider_unknown"), wrong
+            assert world.select_rows("icp_job_titles") == []
+        assert f"run `{other['provider_run_id']}` is the research of another order" in order["error_message"]
+        world.run_dex("orders", "resolve", order_id, "--accepted", " ", status=2)
+        world.run_dex("orders", "resolve", order_id, "--accepted", f" {bought['run_id']}")
+        world.run_dex("orders", "collect", order_id)
+        assert_answered(world, run_id)
+        assert len(list_bought(world)) == 1
 
     def test_until_then_nobody_orders_the_question_again(self, world: World) -> None:
         run_id, order_id = self.lose_answer(world)

@@ -29,7 +29,7 @@ interface CollectTally {
   failed: number;
   /** The provider has not finished them. */
   open: number;
-  /** The provider or the engine could not be reached for them. */
+  /** The provider or the engine could not be reached for them, or the provider does not know them. */
   unreachable: number;
   /** The number of step results into which an answer was written. */
   settled: number;
@@ -89,10 +89,14 @@ async function collectOrder(
     await settleAnswer(config, row, order, row["answer"] ?? null, tally);
     return;
   }
-  const state = await provider.fetchState(order.providerRunId ?? "", BLOCK_SECONDS, signal);
+  const state = await provider.fetchState(order.providerRunId ?? "", order.id, BLOCK_SECONDS, signal);
   if (state.kind === "active") {
     tally.open += 1;
   } else if (state.kind === "unreachable" || state.kind === "unstorable") {
+    throw new Error(state.message);
+  } else if (state.kind === "unknown") {
+    const doubt = { order_id: order.id, holder: "collect", message: state.message };
+    await internalCall(config, "/api/internal/research-orders/unknown", doubt);
     throw new Error(state.message);
   } else if (state.kind === "ended") {
     const failure = { code: `provider_${state.status}`, message: state.message };

@@ -57,7 +57,7 @@ export interface StepOrders {
   recordAccepted(orderId: string, providerRunId: string): Promise<void>;
   /** Record that the provider certainly did not accept the order. */
   recordNotAccepted(orderId: string, holder: string, message: string): Promise<void>;
-  /** Record that it is unknown whether the provider accepted the order. */
+  /** Record that it is unknown whether the provider accepted the order, or that it does not know the run of an open one. */
   recordUnknown(orderId: string, holder: string, message: string): Promise<void>;
   recordEnded(orderId: string, end: OrderEnd): Promise<void>;
   /** Release the lease, so that another step may ask for the answer. Never throws. */

@@ -37,7 +37,7 @@ export function createParallelProvider(env: Environment, timeoutMs = REQUEST_TIM
   });
   return {
     orderResearch: (order) => orderResearch(client, order),
-    fetchState: (runId, seconds, signal) => fetchState(client, runId, seconds, signal),
+    fetchState: (runId, orderId, seconds, signal) => fetchState(client, runId, orderId, seconds, signal),
   };
 }
 
@@ -71,6 +71,7 @@ function classifyOrderError(error: unknown): Error {
 async function fetchState(
   client: Parallel,
   runId: string,
+  orderId: string,
   seconds: number,
   signal?: AbortSignal,
 ): Promise<ResearchState> {
@@ -79,14 +80,16 @@ async function fetchState(
       const response = await client.taskRun.result(runId, { timeout: seconds }, options).asResponse();
       return await response.text();
     });
-    return { kind: "done", envelope: parseJson(text) };
+    const envelope = parseJson(text);
+    const run = isObject(envelope) ? envelope["run"] : null;
+    return findRunMistake(run, runId, orderId) ?? { kind: "done", envelope };
   } catch (error) {
     if (error instanceof RangeError) {
       return { kind: "unstorable", message: `the answer cannot be read: ${error.message}` };
     }
     const isNoResult = error instanceof APIError && (error.status === 408 || error.status === 404);
     return isNoResult
-      ? fetchStatus(client, runId)
+      ? fetchStatus(client, runId, orderId)
       : { kind: "unreachable", message: hideSecrets(describeError(error)) };
   }
 }
@@ -115,9 +118,11 @@ async function limitTime<Value>(
  * Fetch the status of a run that has no result: the blocking call returns 408 while the run is active, and 404 both if
  * it failed and if it never existed.
  */
-async function fetchStatus(client: Parallel, runId: string): Promise<ResearchState> {
+async function fetchStatus(client: Parallel, runId: string, orderId: string): Promise<ResearchState> {
   try {
     const run = await limitTime(client.timeout, undefined, (options) => client.taskRun.retrieve(runId, options));
+    const mistake = findRunMistake(run, runId, orderId);
+    if (mistake !== undefined) return mistake;
     if (typeof run.status !== "string") {
       return { kind: "unreachable", message: "the provider's answer names no status" };
     }
@@ -133,8 +138,22 @@ async function fetchStatus(client: Parallel, runId: string): Promise<ResearchSta
     // Only the provider itself can say so: the 404 of a proxy, or of a wrong address, ends nothing that was paid for.
     const isUnknown = error instanceof APIError && error.status === 404 && isProviderError(error.error);
     if (!isUnknown) return { kind: "unreachable", message: hideSecrets(describeError(error)) };
-    return { kind: "ended", status: "unknown", message: `the provider does not know run \`${runId}\`` };
+    return { kind: "unknown", message: `the provider does not know run \`${runId}\`` };
   }
+}
+
+/**
+ * Return what is wrong with the run in an answer: it is not the one that was asked for, or its metadata names another
+ * order than `orderId`, as after a mistyped run id.
+ */
+function findRunMistake(run: unknown, runId: string, orderId: string): ResearchState | undefined {
+  if (!isObject(run) || run["run_id"] !== runId) {
+    return { kind: "unreachable", message: `the provider's answer is not that of run \`${runId}\`` };
+  }
+  const metadata = run["metadata"];
+  const owner = isObject(metadata) ? (metadata["order_id"] ?? null) : null;
+  if (owner === null || owner === orderId) return undefined;
+  return { kind: "unknown", message: `run \`${runId}\` is the research of another order` };
 }
 
 function describeError(error: unknown): string {

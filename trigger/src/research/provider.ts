@@ -27,6 +27,8 @@ export type ResearchState =
   | { kind: "unstorable"; message: string }
   /** There will be no result. */
   | { kind: "ended"; status: string; message: string }
+  /** Under this id the provider knows no research, or that of another order: only a person can say what became of it. */
+  | { kind: "unknown"; message: string }
   /** The provider could not be reached this time. */
   | { kind: "unreachable"; message: string };
 export type PendingState = Extract<ResearchState, { kind: "active" | "unreachable" }>;
@@ -51,6 +53,6 @@ export class MaybeBoughtError extends Error {
 export interface Provider {
   /** Order research and return its id. Throws NotBoughtError or MaybeBoughtError. */
   orderResearch(order: Order): Promise<string>;
-  /** Return the state of ordered research, waiting up to `seconds` for its result. Never throws. */
-  fetchState(runId: string, seconds: number, signal?: AbortSignal): Promise<ResearchState>;
+  /** Return the state of an order's research, waiting up to `seconds` for its result. Never throws. */
+  fetchState(runId: string, orderId: string, seconds: number, signal?: AbortSignal): Promise<ResearchState>;
 }

@@ -215,13 +215,17 @@ class Ordering {
   async #requestAnswer(order: ResearchOrder, seconds: number): Promise<PendingState | Refusal | null> {
     const { provider, logger, signal } = this.#tools;
     const runId = order.providerRunId ?? "";
-    const state = await provider.fetchState(runId, seconds, signal);
+    const state = await provider.fetchState(runId, order.id, seconds, signal);
     if (state.kind === "active") return state;
     if (state.kind === "unreachable") {
       if (!signal?.aborted) logger.warn(`${state.message}; asking again`, { provider_run_id: runId });
       return state;
     }
-    if (state.kind === "unstorable") return { kind: "refused", message: state.message };
+    if (state.kind === "unstorable") return { kind: "refused", code: "not_recorded", message: state.message };
+    if (state.kind === "unknown") {
+      await this.#orders.recordUnknown(order.id, this.#holder, state.message);
+      return { kind: "refused", code: "provider_unknown", message: `${state.message}; ${describeUnknown(order.id)}` };
+    }
     if (state.kind === "ended") {
       const { status, message } = state;
       await this.#orders.recordEnded(order.id, { status: "failed", code: `provider_${status}`, message });
@@ -232,14 +236,15 @@ class Ordering {
       return null;
     } catch (error) {
       if (!isBodyFault(error)) throw error;
-      return { kind: "refused", message: `the answer cannot be recorded: ${toMessage(error)}` };
+      const message = `the answer cannot be recorded: ${toMessage(error)}`;
+      return { kind: "refused", code: "not_recorded", message };
     }
   }
 
   /** Return the failure for a time-out, or for an answer that is refused. */
   #buildTimeout(order: ResearchOrder, pending: PendingState | Refusal | typeof WAITING): Failure {
     const research = `research \`${order.providerRunId ?? ""}\` of order \`${order.id}\``;
-    if (pending.kind === "refused") return { code: "not_recorded", message: `${research}: ${pending.message}` };
+    if (pending.kind === "refused") return { code: pending.code, message: `${research}: ${pending.message}` };
     const last = describePending(pending);
     const message =
       `${research} gave no result within ${this.#seconds} s; ${last}; the order stays open, ` +
@@ -253,9 +258,10 @@ interface Failure {
   readonly message: string;
 }
 
-/** The answer cannot be read or stored, and a retry would not help. */
+/** The answer cannot be read or stored, or the provider does not know the run: to ask again would not help. */
 interface Refusal {
   readonly kind: "refused";
+  readonly code: string;
   readonly message: string;
 }
 
@@ -268,6 +274,14 @@ function describePending(pending: PendingState | typeof WAITING): string {
 
 function describeWaiting({ action }: Placement): string {
   return action === "poll" ? "asking the provider" : "another step asks the provider";
+}
+
+/** Tell a person what to do about an open order whose run the provider does not know. */
+function describeUnknown(orderId: string): string {
+  return (
+    "the order stays open: with the key of the account that bought it, `dex orders collect` or a retry takes its " +
+    `answer; otherwise \`dex orders resolve ${orderId} --accepted RUN_ID\` or \`--not-accepted\``
+  );
 }
 
 /** Tell a person how to find the order at the provider: by the metadata that the provider stores. */

@@ -33,6 +33,7 @@ after(() => {
 });
 
 const ORDERED = { status: 202, body: '{"run_id": "trun_1", "status": "queued"}' };
+const FOUND = { status: 200, body: '{"run": {"run_id": "trun_1"}, "output": {"content": {"a": 1}}}' };
 const CLIENT = { client_company_name: "Harbor Assurance", client_company_description: "Insures machines." };
 const CONTEXTS: Record<string, JsonObject> = {
   "company.derive.icp_job_titles": { company_name: "Northwind Robotics", domain: "northwind-robotics.example.com" },
@@ -299,11 +300,7 @@ describe("each end at the provider", () => {
 
   test("busy for a minute: the pauses of the local runner outlast it", async () => {
     const busy = { status: 429, body: '{"type": "error", "error": {"message": "2000 requests per minute"}}' };
-    const answers = [
-      ...Array<typeof busy>(11).fill(busy),
-      ORDERED,
-      { status: 200, body: '{"output": {"content": {"a": 1}}}' },
-    ];
+    const answers = [...Array<typeof busy>(11).fill(busy), ORDERED, FOUND];
     await using provider = await startScriptedServer(...answers);
     const { result } = await conduct({ base: provider.url });
     assert.equal(result.status, "found");
@@ -317,10 +314,7 @@ describe("each end at the provider", () => {
   test("a proxy's page in place of a status is no end: what was paid for is asked for again", async () => {
     const page = { status: 200, body: "<html>Back soon</html>", headers: { "content-type": "text/html" } };
     const active = { status: 408, body: '{"type": "error", "error": {"message": "run is still active"}}' };
-    await using provider = await startScriptedServer(ORDERED, active, page, {
-      status: 200,
-      body: '{"output": {"content": {"a": 1}}}',
-    });
+    await using provider = await startScriptedServer(ORDERED, active, page, FOUND);
     const { result } = await conduct({ base: provider.url });
     assert.equal(result.status, "found");
   });
@@ -333,10 +327,7 @@ describe("each end at the provider", () => {
   for (const body of ofOthers) {
     test(`a 404 that is not the provider's own is no end: ${body}`, async () => {
       const lost = { status: 404, body };
-      await using provider = await startScriptedServer(ORDERED, lost, lost, {
-        status: 200,
-        body: '{"output": {"content": {"a": 1}}}',
-      });
+      await using provider = await startScriptedServer(ORDERED, lost, lost, FOUND);
       const { result } = await conduct({ base: provider.url });
       assert.equal(result.status, "found");
     });
@@ -358,15 +349,48 @@ describe("each end at the provider", () => {
     assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
   });
 
+  const ofOtherRuns = [
+    '{"message": "maintenance"}',
+    "null",
+    '{"run": {"run_id": "trun_2", "status": "completed"}, "output": {"content": {"b": 2}}}',
+  ];
+  for (const body of ofOtherRuns) {
+    test(`JSON that is not the run's is asked for again: ${body}`, async () => {
+      const active = { status: 408, body: "{}" };
+      await using provider = await startScriptedServer(
+        ORDERED,
+        { status: 200, body },
+        active,
+        { status: 200, body },
+        FOUND,
+      );
+      const { result } = await conduct({ base: provider.url });
+      assert.deepEqual(result.output?.["parallel_raw_response"], parseJson(FOUND.body));
+    });
+  }
+
+  test("the research of another order, as of a mistyped run id, is neither an answer nor an end", async () => {
+    const run = '"run_id": "trun_1", "status": "failed", "metadata": {"order_id": "another"}';
+    await using provider = await startScriptedServer(
+      { status: 200, body: `{"run": {${run}}, "output": {"content": {"a": 1}}}` },
+      { status: 404, body: "{}" },
+      { status: 200, body: `{${run}}` },
+    );
+    const parallel = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
+    const state = { kind: "unknown", message: "run `trun_1` is the research of another order" };
+    assert.deepEqual(await parallel.fetchState("trun_1", "o", 0), state);
+    assert.deepEqual(await parallel.fetchState("trun_1", "o", 0), state);
+  });
+
   test("the key, where an answer repeats it, is in no message", async () => {
     const error = '{"ref_id": "a-key", "message": "x-api-key: a-key, a-key"}';
     const notFound = { status: 404, body: "{}" };
     await using provider = await startScriptedServer(
       { status: 401, body: `{"error": ${error}}` },
       notFound,
-      { status: 200, body: `{"status": "failed", "error": ${error}}` },
+      { status: 200, body: `{"run_id": "trun_1", "status": "failed", "error": ${error}}` },
       notFound,
-      { status: 200, body: '{"status": "a-key"}' },
+      { status: 200, body: '{"run_id": "trun_1", "status": "a-key"}' },
     );
     const parallel = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
     const hidden = "x-api-key: [PARALLEL_API_KEY], [PARALLEL_API_KEY]";
@@ -375,8 +399,8 @@ describe("each end at the provider", () => {
       new NotBoughtError(`the provider answered 401: ${hidden} (ref [PARALLEL_API_KEY])`, false),
     );
     const message = `research \`trun_1\` failed at the provider: ${hidden}`;
-    assert.deepEqual(await parallel.fetchState("trun_1", 0), { kind: "ended", status: "failed", message });
-    assert.deepEqual(await parallel.fetchState("trun_1", 0), { kind: "active", status: "[PARALLEL_API_KEY]" });
+    assert.deepEqual(await parallel.fetchState("trun_1", "o", 0), { kind: "ended", status: "failed", message });
+    assert.deepEqual(await parallel.fetchState("trun_1", "o", 0), { kind: "active", status: "[PARALLEL_API_KEY]" });
   });
 
   test("a redirect is not followed, for the other host would get the key", async () => {
@@ -387,7 +411,7 @@ describe("each end at the provider", () => {
       `the provider answered 307, a redirect to ${other.url}, which is not followed: ` +
       "another host would get the key; set `PARALLEL_BASE_URL` to the provider's own address";
     const redirected = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
-    assert.deepEqual(await redirected.fetchState("trun_1", 0), { kind: "unreachable", message });
+    assert.deepEqual(await redirected.fetchState("trun_1", "o", 0), { kind: "unreachable", message });
     const order = redirected.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} });
     await assert.rejects(order, new MaybeBoughtError(message));
     assert.deepEqual([provider.requests.length, other.requests.length], [2, 0]);
@@ -399,15 +423,22 @@ describe("each end at the provider", () => {
     });
     const stalled = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }, 200);
     const state = { kind: "unreachable", message: "the provider did not answer in time" };
-    assert.deepEqual(await stalled.fetchState("trun_1", 0), state);
+    assert.deepEqual(await stalled.fetchState("trun_1", "o", 0), state);
     const order = stalled.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} });
     await assert.rejects(order, new MaybeBoughtError("the provider did not answer in time"));
   });
 
   test("a status that the provider added is no end of the research", async () => {
     const active = { status: 408, body: "{}" };
-    await using provider = await startScriptedServer(active, { status: 200, body: '{"status": "paused"}' });
-    const state = await createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }).fetchState("trun_1", 0);
+    await using provider = await startScriptedServer(active, {
+      status: 200,
+      body: '{"run_id": "trun_1", "status": "paused"}',
+    });
+    const state = await createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url }).fetchState(
+      "trun_1",
+      "o",
+      0,
+    );
     assert.deepEqual(state, { kind: "active", status: "paused" });
   });
 
@@ -432,7 +463,7 @@ describe("each end at the provider", () => {
 
   for (const depth of [5000, 20_000]) {
     test(`an answer of ${depth} levels fails the step: no later attempt could read or write it`, async () => {
-      const body = `{"run": {}, "output": {"content": ${"[".repeat(depth)}${"]".repeat(depth)}}}`;
+      const body = `{"run": {"run_id": "trun_1"}, "output": {"content": ${"[".repeat(depth)}${"]".repeat(depth)}}}`;
       await using provider = await startScriptedServer(ORDERED, { status: 200, body });
       const { error } = (await conduct({ base: provider.url })).result;
       assert.equal(error?.code, "not_recorded");
@@ -441,12 +472,12 @@ describe("each end at the provider", () => {
   }
 
   test("NUL and half surrogates are replaced before anything is stored", async () => {
-    const body = '{"run": {}, "output": {"content": {"a\\u0000": "x\\ud800y"}}}';
+    const body = '{"run": {"run_id": "trun_1"}, "output": {"content": {"a\\u0000": "x\\ud800y"}}}';
     await using provider = await startScriptedServer(ORDERED, { status: 200, body });
     const { result } = await conduct({ base: provider.url });
     assert.deepEqual(
       result.output?.["parallel_raw_response"],
-      parseJson('{"run": {}, "output": {"content": {"a\uFFFD": "x\uFFFDy"}}}'),
+      parseJson('{"run": {"run_id": "trun_1"}, "output": {"content": {"a\uFFFD": "x\uFFFDy"}}}'),
     );
   });
 });
