@@ -313,7 +313,7 @@ async def _mark_open(connection: Connection, order: Order, provider_run_id: str)
 
 
 def _check_unresolved(order: Order) -> None:
-    """Raise OrderConflict unless the order is in doubt: nobody knows whether the provider accepted it, or has its run."""
+    """Raise OrderConflict unless nobody knows whether the provider accepted the order, or has its run."""
     if order.status is OrderStatus.REQUESTED and order.is_held:
         raise OrderConflict("the order is being requested at this moment", hint="wait until it is `unknown`")
     is_run_unknown = order.status is OrderStatus.OPEN and order.error_code == RUN_UNKNOWN

@@ -61,9 +61,13 @@ def list_orders(
     rows = [json.loads(order) for order in orders]
     terminal.print_rows(_COLUMNS, rows)
     for row in rows:
-        if row["status"] == OrderStatus.UNKNOWN or row["error_code"] == RUN_UNKNOWN:
-            terminal.print_note(f"{row['id']}: {row['error_message']}")
-            terminal.print_note(f"    hint: dex orders resolve {row['id']} --accepted RUN_ID, or --not-accepted")
+        hint = f"dex orders resolve {row['id']} --accepted RUN_ID, or --not-accepted"
+        if row["status"] == OrderStatus.OPEN and row["error_code"] == RUN_UNKNOWN:
+            hint = f"dex orders collect with the key of the account it was bought with; otherwise {hint}"
+        elif row["status"] != OrderStatus.UNKNOWN:
+            continue
+        terminal.print_note(f"{row['id']}: {row['error_message']}")
+        terminal.print_note(f"    hint: {hint}")
 
 
 def collect_orders(
