@@ -272,7 +272,8 @@ async def _continue_order(
         (answer,) = await fetch_row(connection, QUERIES["read_answer"], {"org_id": order.org_id, "order_id": order.id})
         if answer is not None:
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
-        await _execute_query(connection, "reopen_order", order)
+        if not await fetch_row(connection, QUERIES["reopen_order"], {"org_id": order.org_id, "order_id": order.id}):
+            return Placement(action=Action.WAIT, order=order.listed)
     elif order.status is OrderStatus.REQUESTED and order.held_by == request.holder:
         await connection.execute(QUERIES["hold_order"], _build_keys(order, request))
         return Placement(action=Action.BUY, order=order.listed)

@@ -112,9 +112,11 @@ where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
   and status in ('requested', 'open', 'unknown', 'not_accepted')
 
 -- name: mark_not_accepted
--- The run id of an open order is one that the provider does not know, or that of another order, which may need it.
+-- The run id of an open order is one that the provider does not know, or that of another order, which may need it. Only
+-- an order that was reopened has a time of its end: it was paid for.
 update research_orders
-set status = 'not_accepted', cost = 0, ended_at = now(), held_until = null, provider_run_id = null,
+set status = 'not_accepted', cost = case when ended_at is null then 0 else price end, ended_at = now(),
+    held_until = null, provider_run_id = null,
     error_code = 'not_bought',
     error_message = concat_ws('; ', %(message)s::text, case when status = 'open' then error_message end)
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
@@ -131,9 +133,16 @@ update research_orders set
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'open'
 
 -- name: reopen_order
--- Reopen a completed order whose answer is stored nowhere any more; the provider still has it.
-update research_orders set status = 'open', cost = null
-where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'completed' and answer is null
+-- Reopen a completed order whose answer is stored nowhere any more; the provider still has it. Its question may have a
+-- newer order, which has to end first.
+update research_orders as o set status = 'open', cost = null
+where o.org_id = %(org_id)s::uuid and o.id = %(order_id)s::uuid and o.status = 'completed' and o.answer is null
+  and not exists (
+      select from research_orders as newer
+      where newer.org_id = o.org_id and newer.question = o.question
+        and newer.status in ('requested', 'open', 'unknown')
+  )
+returning o.id
 
 -- name: release_order
 update research_orders set held_until = now()

@@ -166,6 +166,26 @@ class TestOneOrderPerQuestion:
         api.execute("delete from step_results where org_id = %s", [org])
         assert place_order(api, insert_running_step(api, org))["action"] == "buy"
 
+    def test_an_answer_that_is_stored_nowhere_is_asked_for_when_no_newer_order_is_unfinished(
+        self, api: Api, org: str
+    ) -> None:
+        first, second = insert_running_step(api, org), insert_running_step(api, org)
+        order = place_order(api, first)["order"]
+        accept_order(api, order["id"], "trun_first")
+        end_order(api, order["id"], {"a": 1})
+        api.execute("update research_orders set answer = null where id = %s", [order["id"]])
+        newer = place_order(api, second)["order"]
+        assert place_order(api, first)["action"] == "wait", "one unfinished order per question"
+        accept_order(api, newer["id"], "trun_second")
+        end_order(api, newer["id"], {"a": 2})
+        polled = place_order(api, first)
+        assert (polled["action"], polled["order"]["id"]) == ("poll", order["id"])
+        doubt = {"order_id": order["id"], "holder": f"{first}/h", "message": "the provider does not know it any more"}
+        read_data(api.call_runner("research-orders/unknown", doubt))
+        read_data(api.call_runner("research-orders/release", {"order_id": order["id"], "holder": f"{first}/h"}))
+        given_up = json.loads(run_dex(api, "orders", "resolve", order["id"], "--not-accepted", "--json"))
+        assert (given_up["status"], given_up["cost"]) == ("not_accepted", "0.10"), "it was paid for"
+
 
 class TestTrouble:
     def test_refused_it_is_ordered_again_under_another_name(self, api: Api, org: str) -> None:
