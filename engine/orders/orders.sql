@@ -104,10 +104,10 @@ update research_orders set error_code = %(code)s, error_message = %(message)s
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'open'
 
 -- name: mark_open
--- Also an open order, whose run id a person corrects.
+-- Also an open order, whose run id a person corrects; if it was reopened, it keeps the time of its end.
 update research_orders
 set status = 'open', provider_run_id = %(provider_run_id)s, error_code = null, error_message = null,
-    cost = null, ended_at = null
+    cost = null, ended_at = case when status = 'open' then ended_at end
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
   and status in ('requested', 'open', 'unknown', 'not_accepted')
 
