@@ -101,9 +101,10 @@ class Rebuild:
 def build_new_plan(plan: Plan, schema: str) -> Plan:
     """Return the plan of the new table of a spec, which is made in the schema of the present one.
 
-    Its temporary spec name keeps its ledger entries and lineage separate.
+    Its name has a capital, as that of no spec's table: what has this name is dropped and emptied as a rebuild's. Its
+    temporary spec name keeps its ledger entries and lineage separate.
     """
-    table = f"{schema}.{shorten_identifier(plan.table.rpartition('.')[2] + '_rebuild')}"
+    table = f"{schema}.{shorten_identifier(plan.table.rpartition('.')[2] + '_Rebuild')}"
     return replace(plan, name=rebuild.build_rebuilt_name(plan.name), table=table, rebuilds=plan.name)
 
 

@@ -118,12 +118,12 @@ def assert_fresh(world: World, plan: Plan) -> None:
     assert world.read_rows(plan) == rows
     assert read_lineage(world, plan) == lineage
     names = world.db.execute(
-        "select relname from pg_class where relname like '%rebuild%' union all"
-        " select spec from step_persistence where spec like '%rebuild%' union all"
-        " select spec from row_lineage where spec like '%rebuild%' union all"
-        " select spec from pending_results where spec like '%rebuild%' union all"
-        " select spec from spec_versions where spec like '%rebuild%' union all"
-        " select conname from pg_constraint where conname like '%rebuild%'"
+        "select relname from pg_class where relname ilike '%rebuild%' union all"
+        " select spec from step_persistence where spec ilike '%rebuild%' union all"
+        " select spec from row_lineage where spec ilike '%rebuild%' union all"
+        " select spec from pending_results where spec ilike '%rebuild%' union all"
+        " select spec from spec_versions where spec ilike '%rebuild%' union all"
+        " select conname from pg_constraint where conname ilike '%rebuild%'"
     ).fetchall()
     assert names == [], names
 
@@ -488,7 +488,7 @@ def test_a_table_of_any_name(world: World, table: str) -> None:
     for _ in range(2):
         report = rebuild(world, after)
         assert (report.rows, report.account and report.account.pending) == (3, 0)
-    left = world.db.execute("select relname from pg_class where relname like '%rebuild%'").fetchall()
+    left = world.db.execute("select relname from pg_class where relname ilike '%rebuild%'").fetchall()
     assert left == [], left
     differences = world.loop.run(find_differences(world.own, [after], reading=True))
     assert differences == []
@@ -532,13 +532,24 @@ def test_what_a_killed_rebuild_has_left_is_removed(world: World, before: Plan) -
     world.run_backfill(before)
     after = change(world)
     world.db.execute("create view seen as select * from things")
-    world.db.execute("create table things_rebuild (id uuid)")
+    world.db.execute('create table "things_Rebuild" (id uuid)')
     world.db.execute(
         "insert into spec_versions (spec, digest, number, operations) values ('things (rebuild)', 'x', 1, '{}')"
     )
     world.db.execute("drop view seen")
     assert rebuild(world, after).rows == 3
     assert_fresh(world, after)
+
+
+def test_a_table_that_only_has_a_name_like_that_of_a_rebuild_is_left_alone(world: World, before: Plan) -> None:
+    other = world.create_spec(FIELDS, head=build_head("things_rebuild", THINGS, "name"))
+    run, _ = insert_quotes(world)
+    for plan in (before, other):
+        world.run_backfill(plan)
+    world.loop.run(erase_subject(world.dsn, [before, other], run.org, read_company("nobody.com")))
+    assert len(world.read_rows(other)) == 5
+    rebuild(world, change(world))
+    assert len(world.read_rows(other)) == 5
 
 
 def test_what_is_written_meanwhile_is_not_lost(world: World, before: Plan) -> None:
@@ -877,9 +888,9 @@ def test_an_id_is_that_of_its_key_whatever_changes_before_the_swap(world: World,
     def change_key() -> None:
         """Let the older one be the newest, once the row of the other one has taken over the id."""
         with psycopg.connect(world.dsn, autocommit=True) as db:
-            while db.execute("select to_regclass('things_rebuild') is not null").fetchone() != (True,):
+            while db.execute("select to_regclass('\"things_Rebuild\"') is not null").fetchone() != (True,):
                 time.sleep(0.01)
-            while not db.execute("select from things_rebuild where id = %s", [known]).fetchall():
+            while not db.execute('select from "things_Rebuild" where id = %s', [known]).fetchall():
                 time.sleep(0.01)
             db.execute("update step_results set finished_at = finished_at + interval '1 h' where id = %s", [steps[0]])
         asyncio.run(run_backfill(world.dsn, before, Scope()))
@@ -987,7 +998,7 @@ def test_a_rebuild_that_is_killed_anywhere_is_done_again(world: World, before: P
     after = change(world)
     spec = (HEAD.strip().replace("org_id, name", "org_id, domain"), "fields:", *CHANGED.strip().splitlines())
     make_project(tmp_path, "\n".join((*spec[:2], *(f"  {line}" for line in spec[2:]))))
-    filling = "select count(*) from pg_class where relname = 'things_rebuild' and pg_relation_size(oid) > 0"
+    filling = "select count(*) from pg_class where relname = 'things_Rebuild' and pg_relation_size(oid) > 0"
     swapped = "select count(*) from pg_attribute where attrelid = 'things'::regclass and attname = 'size' and"
     swapped += " atttypid = 'int8'::regtype"
     environment = {"DATABASE_URL": world.dsn}
