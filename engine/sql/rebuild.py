@@ -351,17 +351,23 @@ def build_release_ids(plan: Plan, new_table: str) -> tuple[str, ...]:
 def build_take_over(plan: Plan, new_table: str, carried: Sequence[str]) -> tuple[str, ...]:
     """Give each row the id, the creation time and the columns outside the spec that the present row of its key has.
 
-    Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of the new table.
+    Executed again, it takes over what others have written into those columns since. Their texts are compared, since
+    not every type has an equality. Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of
+    the new table.
     """
     names = ["id", "created_at", *carried]
     key = ", ".join(_spell_key(plan, name) for name in plan.conflict)
+    differs = [
+        "fresh.id <> old.id",
+        *(f"fresh.{quote(name)}::text is distinct from old.{quote(name)}::text" for name in carried),
+    ]
     changes = f"""
     select fresh.id as {_OWN_ID}, {", ".join(f"old.{quote(name)}" for name in names)}
     from {quote_table(new_table)} as fresh
     join (
         select distinct on ({key}) * from {quote_table(plan.table)} order by {key}, updated_at desc
     ) as old on {_build_key_match(plan)}
-    where fresh.id <> old.id"""
+    where {" or ".join(differs)}"""
     return _build_id_change(new_table, changes, names)
 
 

@@ -552,6 +552,29 @@ def test_a_table_that_only_has_a_name_like_that_of_a_rebuild_is_left_alone(world
     assert len(world.read_rows(other)) == 5
 
 
+def test_what_others_write_into_a_column_of_theirs_before_the_swap_is_not_lost(world: World, before: Plan) -> None:
+    """The values of columns outside the spec are taken over before the swap, and written while it waits."""
+    world.db.execute("alter table things add column remark json")
+    insert_quotes(world)
+    world.run_backfill(before)
+    after = change(world, SAME_KEY, "name")
+    with psycopg.connect(world.dsn) as user, ThreadPoolExecutor() as others:
+
+        def commit_remark() -> None:
+            while not any("share row exclusive" in query for query in list_waiting(world)):
+                time.sleep(0.001)
+            user.commit()
+
+        def write_remark(line: str) -> None:
+            if "0 of 0" in line:
+                user.execute("update things set remark = '1' where name = 'n1'")
+                others.submit(commit_remark)
+
+        rebuild(world, after, report=write_remark)
+    assert world.db.execute("select name from things where remark is not null").fetchall() == [{"name": "n1"}]
+    assert_fresh(world, after)
+
+
 def test_what_is_written_meanwhile_is_not_lost(world: World, before: Plan) -> None:
     run, _ = insert_quotes(world, 60)
     world.run_backfill(before)
