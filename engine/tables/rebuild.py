@@ -53,6 +53,10 @@ from engine.tables.rebuild_swap import (
 
 #: How many backfills fill the new table, each for what arrived during the one before.
 _MOST_ROUNDS: Final = 5
+#: The session is idle while the new table is filled, and the planner's statistics of a large table take their time.
+_UNBOUND_SESSION_SQL: Final = (
+    "select set_config('idle_session_timeout', '0', false), set_config('statement_timeout', '0', false)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,8 @@ async def rebuild_spec(
     """
     async with wrap_errors(), await connect(dsn) as connection, await connect(dsn) as holder, holder.transaction():
         await _lock_spec(holder, plan)
+        if not connection.behind_pooler:  # where others use the session as well
+            await connection.execute(_UNBOUND_SESSION_SQL)
         table = await read_table(connection, plan.table)
         if table is None:
             hint = f"dex draft-migration {plan.name}, then dex migrate"

@@ -30,8 +30,9 @@ T = TypeVar("T")
 #: they refer to, when a table is created as when it is dropped. No statement takes too long, and no pause in which the
 #: new table is filled, whatever the server allows others.
 BOUND_LOCKS_SQL: Final = """
-select set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true),
-    set_config('idle_in_transaction_session_timeout', '0', true)
+select set_config('lock_timeout', '1s', true)
+union all select set_config(name, '0', true) from pg_settings
+where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 _MOST_ATTEMPTS: Final = 60
 #: What is tried again. Time runs out where more arrives than is computed while others wait, or is still being written.

@@ -477,6 +477,22 @@ def test_a_rebuild_takes_longer_than_a_transaction_may_be_idle(world: World, bef
     assert_fresh(world, after)
 
 
+@pytest.mark.parametrize("bound", ["idle_session_timeout", "transaction_timeout"])
+def test_a_rebuild_takes_longer_than_a_session_may_be_idle_or_a_transaction_may_take(
+    world: World, before: Plan, bound: str
+) -> None:
+    if not world.db.execute("select from pg_settings where name = %s", [bound]).fetchall():
+        bound = "idle_session_timeout"  # Postgres 15 and 16 do not have the other
+    insert_quotes(world)
+    world.run_backfill(before)
+    milliseconds = 3000 if bound == "transaction_timeout" else 1000  # no transaction of a batch takes as long
+    world.dsn += f"&options={quote(f'-c {bound}={milliseconds}')}"
+    after = change(world)
+    rebuild(world, after, report=lambda line: time.sleep(1.2))  # four times
+    assert len(world.read_rows(after)) == 3
+    assert_fresh(world, after)
+
+
 @pytest.mark.parametrize("table", ["t" * 63, "end.things", f"{'s' * 63}.{'u' * 63}"])
 def test_a_table_of_any_name(world: World, table: str) -> None:
     """The longest names that Postgres stores, and a schema that has to be quoted."""
