@@ -329,10 +329,11 @@ def _build_old_value(plan: Plan, name: str, cast: Sequence[str]) -> str:
 
 
 def build_set_sequence_sql(new_table: str, column: str) -> str:
-    """Set an identity column's sequence to continue after the values that were taken over."""
+    """Set an identity column's sequence to continue after the values that were taken over, if there are any."""
     return (
-        f"select setval(pg_get_serial_sequence(%(new_table)s, %(column)s), greatest(max({quote(column)}), 1))"
-        f" from {quote_table(new_table)}"
+        f"select setval(seqrelid::regclass, greatest(max({quote(column)}), seqmin))"
+        f" from {quote_table(new_table)}, pg_sequence"
+        " where seqrelid = pg_get_serial_sequence(%(new_table)s, %(column)s)::regclass group by seqrelid, seqmin"
     )
 
 

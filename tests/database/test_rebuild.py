@@ -466,6 +466,15 @@ def test_numbers_that_are_always_generated_are_kept(world: World, before: Plan) 
     assert last["serial"] > max(row["serial"] for row in known)
 
 
+def test_the_numbers_of_a_table_without_rows_begin_where_they_begin(world: World, before: Plan) -> None:
+    world.db.execute("alter table things add column serial bigint generated always as identity (minvalue 1000)")
+    after = change(world)
+    rebuild(world, after)
+    insert_quotes(world, 1)
+    world.run_backfill(after)
+    assert world.db.execute("select serial from things").fetchall() == [{"serial": 1000}]
+
+
 def test_a_rebuild_takes_longer_than_a_transaction_may_be_idle(world: World, before: Plan) -> None:
     insert_quotes(world)
     world.run_backfill(before)
