@@ -23,6 +23,7 @@ from engine.erase.run import Erasure, erase_subject
 from engine.erase.subject import read_company
 from engine.plan import Plan
 from engine.rows.query import build_row_query
+from engine.sql.rebuild import LOCK_SWAP_SQL
 from engine.sql.step_results import Scope
 from engine.store.changes import fetch_changes
 from engine.store.connection import connect
@@ -818,6 +819,21 @@ def test_the_swap_waits_for_an_erasure(world: World, before: Plan) -> None:
         rebuilding.result()
     assert search_database(world, "erased.com") == set()
     assert_fresh(world, after)
+
+
+def test_an_erasure_that_waits_for_a_swap_is_not_in_its_way(world: World, before: Plan) -> None:
+    """Otherwise the two wait for each other until one of them is ended."""
+    run, _ = insert_quotes(world)
+    world.run_backfill(before)
+    with psycopg.connect(world.dsn) as swap, ThreadPoolExecutor() as others:
+        swap.execute(LOCK_SWAP_SQL, {"spec": before.name})
+        erasing = others.submit(asyncio.run, erase_subject(world.dsn, [before], run.org, read_company("d0.com")))
+        while not any("dex swap" in query for query in list_waiting(world)):
+            assert not erasing.done(), erasing.result()
+            time.sleep(0.001)
+        swap.execute("lock table things in access exclusive mode nowait")
+        swap.commit()
+        assert erasing.result().removed["things"] == 2
 
 
 def test_a_row_is_not_left_behind_whose_step_is_corrected_while_its_id_is_taken_over(
