@@ -117,6 +117,10 @@ with target as (
     select 8, '', format('alter table %%s set (%%s)', %(new_table)s::text, array_to_string(reloptions, ', '))
     from target where reloptions is not null
     union all
+    select 8, '', format('alter table %%s set (%%s)', %(new_table)s::text,
+        (select string_agg('toast.' || setting, ', ') from unnest(toast.reloptions) as setting))
+    from target join pg_class as toast on toast.oid = target.reltoastrelid where toast.reloptions is not null
+    union all
     select 8, '', format('alter table %%s set unlogged', %(new_table)s::text) from target where relpersistence = 'u'
     union all
     select 8, '', format('alter table %%s set tablespace %%I', %(new_table)s::text, place.spcname)
@@ -163,7 +167,7 @@ select text from carried order by place, name, text
 SELECT_INDEXES_SQL = """
 select c.relname::text as name, i.indisprimary as is_primary, i.indisunique as is_unique,
     k.oid is not null as is_constraint, k.condeferrable as deferrable, k.condeferred as deferred,
-    i.indisreplident as identifies_rows,
+    i.indisreplident as identifies_rows, i.indisclustered as is_clustered,
     case k.contype when 'x' then pg_get_constraintdef(k.oid) end as exclusion,
     substring(pg_get_indexdef(c.oid) from position(' USING ' in pg_get_indexdef(c.oid))) as text,
     quote_literal(obj_description(c.oid, 'pg_class')) as comment

@@ -70,6 +70,7 @@ class _Index:
     deferrable: bool | None
     deferred: bool | None
     identifies_rows: bool  # for replication
+    is_clustered: bool  # whether CLUSTER puts the rows into its order
     exclusion: str | None  # the definition of an exclusion constraint
     text: str  # what follows the table's name in its definition
     comment: str | None  # as SQL spells it
@@ -242,5 +243,7 @@ async def _create_index(work: Rebuild, index: _Index, own: str) -> None:
         work.renames.append((own, index.name))
     if index.identifies_rows:
         await connection.execute(f"alter table {new_table} replica identity using index {quote(own)}")
+    if index.is_clustered:
+        await connection.execute(f"alter table {new_table} cluster on {quote(own)}")
     if index.comment:
         await connection.execute(f"comment on index {quote_table(f'{work.schema}.{own}')} is {index.comment}")
