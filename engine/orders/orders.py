@@ -274,6 +274,12 @@ async def _continue_order(
         if answer is not None:
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
         if not await fetch_row(connection, QUERIES["reopen_order"], {"org_id": order.org_id, "order_id": order.id}):
+            # The newer order of its question has to end first: if nobody asks for its answer any more, this step does.
+            keys = {"org_id": order.org_id, "question": order.question}
+            unfinished = await fetch_row(connection, QUERIES["find_unfinished"], keys)
+            newer = await require_order(connection, unfinished[0], None) if unfinished else order
+            if newer.status.is_unfinished:
+                return await _continue_order(connection, newer, request, step)
             return Placement(action=Action.WAIT, order=order.listed)
     elif order.status is OrderStatus.REQUESTED and order.held_by == request.holder:
         await connection.execute(QUERIES["hold_order"], _build_keys(order, request))

@@ -192,7 +192,11 @@ class TestOneOrderPerQuestion:
         api.execute("update research_orders set answer = null where id = %s", [order["id"]])
         newer = place_order(api, second)["order"]
         assert place_order(api, first)["action"] == "wait", "one unfinished order per question"
+        api.execute("update research_orders set held_until = now() where id = %s", [newer["id"]])
+        assert place_order(api, first)["code"] == "order_unknown", "who bought it does not come back"
         accept_order(api, newer["id"], "trun_second")
+        polled = place_order(api, first)
+        assert (polled["action"], polled["order"]["id"]) == ("poll", newer["id"]), "nobody else asks for its answer"
         end_order(api, newer["id"], {"a": 2})
         polled = place_order(api, first)
         assert (polled["action"], polled["order"]["id"]) == ("poll", order["id"])
