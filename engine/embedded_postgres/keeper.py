@@ -9,7 +9,6 @@ import fcntl
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 from engine.embedded_postgres import data_folder, lock, postmaster
@@ -38,19 +37,14 @@ def main() -> None:
 
 def stop_and_clean_up(folder: DataFolder) -> None:
     """Stop the server and remove its socket folder, and the data folder if it was temporary."""
-    if server := wait_for_server(folder):
+    with lock.hold_exclusively(folder.start_lock):
+        # A user that was killed while it started the server has left the lock to the shell that starts it.
+        server = postmaster.find_postmaster(folder.cluster)
+    if server:
         postmaster.stop_postmaster(folder.cluster, server)
     data_folder.remove_socket_folder(folder)
     if folder.temporary_marker.exists():
         data_folder.remove_data_folder(folder)
-
-
-def wait_for_server(folder: DataFolder) -> postmaster.Postmaster | None:
-    """Return the server; wait half a second for one whose user was killed while starting it."""
-    deadline = time.monotonic() + 0.5
-    while not (server := postmaster.find_postmaster(folder.cluster)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return server
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ from pathlib import Path
 
 
 @contextmanager
-def hold_exclusively(file: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `file` during the block; waits until all other holders have released theirs."""
+def hold_exclusively(file: Path) -> Iterator[int]:
+    """Hold an exclusive lock on `file` during the block; waits until all other holders have released theirs.
+
+    Yields its descriptor: a child process that is given it holds the lock until it ends, too.
+    """
     descriptor = acquire_lock(file, fcntl.LOCK_EX)
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

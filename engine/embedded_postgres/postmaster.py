@@ -18,6 +18,16 @@ from engine.embedded_postgres.os_user import OsUser
 PORT = 5432
 #: Settings of a server whose data need not survive a crash of the machine, as in tests.
 NON_DURABLE_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+#: Starts a server in the background, and prints its process id. The shell stays until the server has written its
+#: `postmaster.pid`, at most half a minute: until then nobody else can know that there is one.
+LAUNCHER = """
+file=$1; shift
+"$@" </dev/null >&2 &
+trap "" PIPE
+echo $!
+turns=0
+while [ ! -s "$file" ] && [ $turns -lt 1500 ] && kill -0 $! 2>/dev/null; do sleep 0.02; turns=$((turns + 1)); done
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,23 +86,25 @@ def read_ps_column(pid: int, column: str) -> str:
 
 
 def start_postmaster(
-    cluster: Path, programs: Path, user: OsUser, socket_folder: Path, log: Path, *, durable: bool
+    cluster: Path, programs: Path, user: OsUser, socket_folder: Path, log: Path, *, start_lock: int, durable: bool
 ) -> int:
-    """Start a server and return its process id, without waiting until it is ready.
+    """Start a server and return its process id once it has written its `postmaster.pid`; it may not be ready yet.
 
-    The process is detached: it survives this process, and does not become a zombie of it.
+    The process is detached: it survives this process, and does not become a zombie of it. If this process is killed
+    before the file is there, the shell goes on holding the lock whose descriptor is `start_lock`.
     """
     # No server runs, so these files are left over. Postgres could mistake a process with the old id for a server.
-    for file in (cluster / "postmaster.pid", *socket_folder.glob(".s.PGSQL.*")):
+    pid_file = cluster / "postmaster.pid"
+    for file in (pid_file, *socket_folder.glob(".s.PGSQL.*")):
         file.unlink(missing_ok=True)
     settings = [f"unix_socket_directories={socket_folder}", f"port={PORT}", *([] if durable else NON_DURABLE_SETTINGS)]
     command = [str(programs / "postgres"), "-D", str(cluster), *(part for s in settings for part in ("-c", s))]
     with open(log, "wb", opener=open_private_file) as log_file:
         detached = subprocess.run(  # noqa: S603
-            ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *command],
+            ["/bin/sh", "-c", LAUNCHER, "sh", str(pid_file), *command],
             cwd="/",
             env=build_server_environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=start_lock,
             stdout=subprocess.PIPE,
             stderr=log_file,
             start_new_session=True,

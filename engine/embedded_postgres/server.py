@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -51,12 +51,13 @@ def run_server(
     """
     folder = DataFolder(data_dir.resolve())
     with hold_users_lock(folder):
-        with lock.hold_exclusively(folder.start_lock):
+        with lock.hold_exclusively(folder.start_lock) as start_lock:
             if temporary:
                 folder.temporary_marker.touch()
             # The keeper is started first: it stops the server even if this process is killed while the server starts.
             ensure_keeper(folder)
-            socket_folder = find_running_server(folder) or start_server(folder, binaries, durable=durable)
+            socket_folder = find_running_server(folder)
+            socket_folder = socket_folder or start_server(folder, binaries, start_lock, durable=durable)
         yield f"postgresql://postgres@/postgres?host={quote(str(socket_folder), safe='')}&port={postmaster.PORT}"
 
 
@@ -116,7 +117,7 @@ def find_running_server(folder: DataFolder) -> Path | None:
     return None
 
 
-def start_server(folder: DataFolder, preferred: Path | None, *, durable: bool) -> Path:
+def start_server(folder: DataFolder, preferred: Path | None, start_lock: int, *, durable: bool) -> Path:
     """Start the server and return its socket folder; create the cluster first if there is none."""
     user = os_user.read_owner(folder.cluster) if folder.cluster.exists() else os_user.choose_server_user(folder.path)
     storage = data_folder.choose_storage_folder(folder, user)
@@ -124,7 +125,13 @@ def start_server(folder: DataFolder, preferred: Path | None, *, durable: bool) -
     data = cluster.ensure_cluster(folder, storage, programs, user, durable=durable)
     socket_folder = data_folder.ensure_socket_folder(folder, user)
     deadline = time.monotonic() + ANSWER_TIMEOUT
-    while not launch_and_wait(folder, data, programs, user, socket_folder, deadline, durable=durable):
+
+    def launch() -> int:
+        return postmaster.start_postmaster(
+            data, programs, user, socket_folder, folder.server_log, start_lock=start_lock, durable=durable
+        )
+
+    while not launch_and_wait(folder, data, launch, deadline):
         time.sleep(0.1)
     return socket_folder
 
@@ -145,11 +152,9 @@ def ensure_runnable_programs(programs: Path, storage: Path, user: OsUser) -> Pat
     return copy_programs(programs, storage / f"programs-{read_version(programs)}")
 
 
-def launch_and_wait(
-    folder: DataFolder, data: Path, programs: Path, user: OsUser, socket_folder: Path, deadline: float, *, durable: bool
-) -> bool:
+def launch_and_wait(folder: DataFolder, data: Path, launch: Callable[[], int], deadline: float) -> bool:
     """Start one server process and wait until it answers; return False if it failed but another attempt may not."""
-    pid = postmaster.start_postmaster(data, programs, user, socket_folder, folder.server_log, durable=durable)
+    pid = launch()
     os_user.copy_owner(folder.server_log, folder.path)
     while time.monotonic() < deadline:
         server = postmaster.find_postmaster(data)

