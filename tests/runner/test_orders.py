@@ -391,7 +391,8 @@ class TestManaging:
         assert_answered(world, run_id)
 
     def test_a_worker_tells_what_it_waits_for(self, world: World) -> None:
-        world.queue_run([ICP], SLOW)
+        for cue in ("slow", "empty"):  # what was found to be nothing stays with its order, which is open no more
+            world.queue_run([ICP], {**CONTEXT, "company_description": f"[recorded:{cue}]"})
         worker = world.run_worker()
         assert "No more run is queued; waiting for those under way" in worker.text
         (idle,) = [line for line in worker.log if line["message"] == "No run is queued; stopping"]
