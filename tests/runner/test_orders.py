@@ -131,6 +131,9 @@ class TestCollecting:
         said = world.run_dex("orders", "--org", world.org_id).stderr
         assert f"the provider does not know run `{order['provider_run_id']}`" in said
         assert f"dex orders resolve {order_id}" in said
+        key = "company_domain=northwind-robotics.example.com"
+        explained = world.run_dex("explain", "icp_job_titles", "--org", world.org_id, "--key", key).stdout
+        assert "ordered at parallel" in explained and f"dex orders resolve {order_id}" in explained
         world.run_dex("orders", "collect", order_id)
         assert_answered(world, run_id)
         assert len(list_bought(world)) == 1
