@@ -148,11 +148,13 @@ async def _remove_with_retry(search: SubjectSearch, names: Set[str], *, dry_run:
 
     Returns what was removed, and whether there was anything. `names` are searched among the mentions, too.
     """
-    attempts = 1
+    attempts, specs = 1, sorted(plan.name for plan in search.columns.plans)
     while True:
         erasure = Erasure(names={*names})
         try:
             async with wrap_errors(), search.connection.transaction(force_rollback=dry_run):
+                # First: the swap of a rebuild needs the tables that are read from here on for itself.
+                await search.connection.execute(rebuild.LOCK_SWAPS_SQL, {"specs": specs})
                 removal = _Removal(search, await search.find_everything(), erasure, dry_run=dry_run)
                 await removal.remove_everything()
             return erasure, bool(removal.findings)
@@ -187,14 +189,8 @@ class _Removal:
             "orders": sorted(findings.orders),
         }
 
-    @property
-    def specs(self) -> list[str]:
-        """The names of the project's specs."""
-        return sorted(plan.name for plan in self.search.columns.plans)
-
     async def remove_everything(self) -> None:
         """Remove what is about the person or company, then search for rows that still mention it."""
-        await self.connection.execute(rebuild.LOCK_SWAPS_SQL, {"specs": self.specs})
         await self._lock_findings()
         keys, subject = self.keys, self.search.subject
         await self._cancel_runs()
@@ -247,7 +243,8 @@ class _Removal:
 
     async def _fold_units(self, units: set[tuple[str, Unit]], changed: Sequence[str]) -> None:
         """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs."""
-        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": self.specs}
+        specs = [plan.name for plan in self.search.columns.plans]
+        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": specs}
         for plan in self.search.stored:
             in_new_table = {unit for spec, unit in units if spec == rebuild.build_rebuilt_name(plan.name)}
             if in_new_table:

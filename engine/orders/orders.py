@@ -223,9 +223,10 @@ async def _join_or_make_order(
     if unfinished:
         order = await require_order(connection, unfinished[0], None)
         is_wanted = not_before is None or order.requested_at >= not_before
-        if is_wanted:
-            await _attach_step(connection, step, order.id)
-        if is_wanted or order.status.is_unfinished:  # it may have ended since it was found, with an older answer
+        # It may have ended since it was found: the provider refused it, or it has an older answer than is wanted.
+        if order.status.is_unfinished or (is_wanted and order.status is not OrderStatus.NOT_ACCEPTED):
+            if is_wanted:
+                await _attach_step(connection, step, order.id)
             return await _continue_order(connection, order, request, step)
     if request.fresh_for is not None:
         parameters = {**keys, "fresh_for": request.fresh_for, "not_before": not_before}
@@ -273,6 +274,12 @@ async def _continue_order(
         if answer is not None:
             return Placement(action=Action.TAKE, order=order.listed, answer=answer)
         if not await fetch_row(connection, QUERIES["reopen_order"], {"org_id": order.org_id, "order_id": order.id}):
+            # The newer order of its question has to end first: if nobody asks for its answer any more, this step does.
+            keys = {"org_id": order.org_id, "question": order.question}
+            unfinished = await fetch_row(connection, QUERIES["find_unfinished"], keys)
+            newer = await require_order(connection, unfinished[0], None) if unfinished else order
+            if newer.status.is_unfinished:
+                return await _continue_order(connection, newer, request, step)
             return Placement(action=Action.WAIT, order=order.listed)
     elif order.status is OrderStatus.REQUESTED and order.held_by == request.holder:
         await connection.execute(QUERIES["hold_order"], _build_keys(order, request))

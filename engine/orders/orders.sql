@@ -104,10 +104,10 @@ update research_orders set error_code = %(code)s, error_message = %(message)s
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid and status = 'open'
 
 -- name: mark_open
--- Also an open order, whose run id a person corrects.
+-- Also an open order, whose run id a person corrects; if it was reopened, it keeps the time of its end.
 update research_orders
 set status = 'open', provider_run_id = %(provider_run_id)s, error_code = null, error_message = null,
-    cost = null, ended_at = null
+    cost = null, ended_at = case when status = 'open' then ended_at end
 where org_id = %(org_id)s::uuid and id = %(order_id)s::uuid
   and status in ('requested', 'open', 'unknown', 'not_accepted')
 
@@ -201,10 +201,11 @@ select json_build_object(
 from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
 
 -- name: sum_costs
--- Costs by organisation, operation and month (UTC). An order without a cost yet counts as an order with the cost 0.
+-- Costs by organisation, operation and month (UTC). An order without a cost yet counts as an order with the cost 0; one
+-- that was not accepted does not count, unless it was paid for before its answer was lost.
 select json_build_object(
     'org_id', o.org_id, 'operation', o.operation, 'month', to_char(o.requested_at at time zone 'UTC', 'YYYY-MM'),
-    'orders', count(*) filter (where o.status <> 'not_accepted'), 'cost', coalesce(sum(o.cost), 0)::text
+    'orders', count(*) filter (where o.status <> 'not_accepted' or o.cost > 0), 'cost', coalesce(sum(o.cost), 0)::text
 )::text
 from research_orders as o
 where (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)

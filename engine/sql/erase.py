@@ -14,6 +14,13 @@ from typing import Final
 from engine.sql.identifiers import quote, quote_table
 
 _SPACE = r"(\s|\\[nrt])+"
+#: By the pattern of a letter: that of all letters that are equal to it when case is ignored, and that `lower` keeps.
+#: ß, the sigma at the end of a Greek word, and the Turkish İ, which is an i with a second dot in lower case.
+_EQUAL_LETTERS: Final = {
+    "ss": "(ss|ß|\\\\u00df)",
+    r"(σ|\\u03c3)": r"(σ|ς|\\u03c[23])",
+    "i(\u0307|\\\\u0307)": "(i(\u0307|\\\\u0307)?|İ|\\\\u0130)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +59,10 @@ def _percent_encode(text: str) -> str:
 
 def _build_pattern(text: str) -> str:
     words = ("".join(map(_escape_letter, word)) for word in text.split())
-    return _SPACE.join(words).replace("ss", "(ss|ß)")  # equal when case is ignored
+    pattern = _SPACE.join(words)
+    for spelled, pattern_of_all in _EQUAL_LETTERS.items():
+        pattern = pattern.replace(spelled, pattern_of_all)
+    return pattern
 
 
 def _escape_letter(letter: str) -> str:

@@ -117,6 +117,10 @@ with target as (
     select 8, '', format('alter table %%s set (%%s)', %(new_table)s::text, array_to_string(reloptions, ', '))
     from target where reloptions is not null
     union all
+    select 8, '', format('alter table %%s set (%%s)', %(new_table)s::text,
+        (select string_agg('toast.' || setting, ', ') from unnest(toast.reloptions) as setting))
+    from target join pg_class as toast on toast.oid = target.reltoastrelid where toast.reloptions is not null
+    union all
     select 8, '', format('alter table %%s set unlogged', %(new_table)s::text) from target where relpersistence = 'u'
     union all
     select 8, '', format('alter table %%s set tablespace %%I', %(new_table)s::text, place.spcname)
@@ -163,7 +167,7 @@ select text from carried order by place, name, text
 SELECT_INDEXES_SQL = """
 select c.relname::text as name, i.indisprimary as is_primary, i.indisunique as is_unique,
     k.oid is not null as is_constraint, k.condeferrable as deferrable, k.condeferred as deferred,
-    i.indisreplident as identifies_rows,
+    i.indisreplident as identifies_rows, i.indisclustered as is_clustered,
     case k.contype when 'x' then pg_get_constraintdef(k.oid) end as exclusion,
     substring(pg_get_indexdef(c.oid) from position(' USING ' in pg_get_indexdef(c.oid))) as text,
     quote_literal(obj_description(c.oid, 'pg_class')) as comment
@@ -329,10 +333,11 @@ def _build_old_value(plan: Plan, name: str, cast: Sequence[str]) -> str:
 
 
 def build_set_sequence_sql(new_table: str, column: str) -> str:
-    """Set an identity column's sequence to continue after the values that were taken over."""
+    """Set an identity column's sequence to continue after the values that were taken over, if there are any."""
     return (
-        f"select setval(pg_get_serial_sequence(%(new_table)s, %(column)s), greatest(max({quote(column)}), 1))"
-        f" from {quote_table(new_table)}"
+        f"select setval(seqrelid::regclass, greatest(max({quote(column)}), seqmin))"
+        f" from {quote_table(new_table)}, pg_sequence"
+        " where seqrelid = pg_get_serial_sequence(%(new_table)s, %(column)s)::regclass group by seqrelid, seqmin"
     )
 
 
@@ -351,17 +356,23 @@ def build_release_ids(plan: Plan, new_table: str) -> tuple[str, ...]:
 def build_take_over(plan: Plan, new_table: str, carried: Sequence[str]) -> tuple[str, ...]:
     """Give each row the id, the creation time and the columns outside the spec that the present row of its key has.
 
-    Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of the new table.
+    Executed again, it takes over what others have written into those columns since. Their texts are compared, since
+    not every type has an equality. Returns statements for one transaction. Parameter: `rebuilt`, the temporary spec of
+    the new table.
     """
     names = ["id", "created_at", *carried]
     key = ", ".join(_spell_key(plan, name) for name in plan.conflict)
+    differs = [
+        "fresh.id <> old.id",
+        *(f"fresh.{quote(name)}::text is distinct from old.{quote(name)}::text" for name in carried),
+    ]
     changes = f"""
     select fresh.id as {_OWN_ID}, {", ".join(f"old.{quote(name)}" for name in names)}
     from {quote_table(new_table)} as fresh
     join (
         select distinct on ({key}) * from {quote_table(plan.table)} order by {key}, updated_at desc
     ) as old on {_build_key_match(plan)}
-    where fresh.id <> old.id"""
+    where {" or ".join(differs)}"""
     return _build_id_change(new_table, changes, names)
 
 

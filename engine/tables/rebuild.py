@@ -53,6 +53,10 @@ from engine.tables.rebuild_swap import (
 
 #: How many backfills fill the new table, each for what arrived during the one before.
 _MOST_ROUNDS: Final = 5
+#: The session is idle while the new table is filled, and the planner's statistics of a large table take their time.
+_UNBOUND_SESSION_SQL: Final = (
+    "select set_config('idle_session_timeout', '0', false), set_config('statement_timeout', '0', false)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,7 @@ class _Index:
     deferrable: bool | None
     deferred: bool | None
     identifies_rows: bool  # for replication
+    is_clustered: bool  # whether CLUSTER puts the rows into its order
     exclusion: str | None  # the definition of an exclusion constraint
     text: str  # what follows the table's name in its definition
     comment: str | None  # as SQL spells it
@@ -82,6 +87,8 @@ async def rebuild_spec(
     """
     async with wrap_errors(), await connect(dsn) as connection, await connect(dsn) as holder, holder.transaction():
         await _lock_spec(holder, plan)
+        if not connection.behind_pooler:  # where others use the session as well
+            await connection.execute(_UNBOUND_SESSION_SQL)
         table = await read_table(connection, plan.table)
         if table is None:
             hint = f"dex draft-migration {plan.name}, then dex migrate"
@@ -236,5 +243,7 @@ async def _create_index(work: Rebuild, index: _Index, own: str) -> None:
         work.renames.append((own, index.name))
     if index.identifies_rows:
         await connection.execute(f"alter table {new_table} replica identity using index {quote(own)}")
+    if index.is_clustered:
+        await connection.execute(f"alter table {new_table} cluster on {quote(own)}")
     if index.comment:
         await connection.execute(f"comment on index {quote_table(f'{work.schema}.{own}')} is {index.comment}")

@@ -30,8 +30,9 @@ T = TypeVar("T")
 #: they refer to, when a table is created as when it is dropped. No statement takes too long, and no pause in which the
 #: new table is filled, whatever the server allows others.
 BOUND_LOCKS_SQL: Final = """
-select set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true),
-    set_config('idle_in_transaction_session_timeout', '0', true)
+select set_config('lock_timeout', '1s', true)
+union all select set_config(name, '0', true) from pg_settings
+where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
 """
 _MOST_ATTEMPTS: Final = 60
 #: What is tried again. Time runs out where more arrives than is computed while others wait, or is still being written.
@@ -101,9 +102,10 @@ class Rebuild:
 def build_new_plan(plan: Plan, schema: str) -> Plan:
     """Return the plan of the new table of a spec, which is made in the schema of the present one.
 
-    Its temporary spec name keeps its ledger entries and lineage separate.
+    Its name has a capital, as that of no spec's table: what has this name is dropped and emptied as a rebuild's. Its
+    temporary spec name keeps its ledger entries and lineage separate.
     """
-    table = f"{schema}.{shorten_identifier(plan.table.rpartition('.')[2] + '_rebuild')}"
+    table = f"{schema}.{shorten_identifier(plan.table.rpartition('.')[2] + '_Rebuild')}"
     return replace(plan, name=rebuild.build_rebuilt_name(plan.name), table=table, rebuilds=plan.name)
 
 

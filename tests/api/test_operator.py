@@ -206,7 +206,7 @@ def test_ready_while_a_rebuild_swaps_a_table(own_api: Api) -> None:
 
         def hold_new_table(line: str) -> None:
             if "0 of 0" in line:
-                user.execute(f"select from {TABLE}_rebuild".encode())
+                user.execute(f'select from "{TABLE}_Rebuild"'.encode())
 
         rebuilding = others.submit(asyncio.run, rebuild_spec(own_api.dsn, plan, report=hold_new_table))
         while not any("rename to" in query for (query,) in owner.execute(waiting).fetchall()):

@@ -136,6 +136,22 @@ class TestOneOrderPerQuestion:
             placed = placing.result()
         assert (placed["action"], placed["order"]["id"] != order["id"]) == ("buy", True)
 
+    def test_an_order_that_is_refused_while_it_is_joined_is_made_anew(self, api: Api, org: str) -> None:
+        """The provider refuses it between the moment it is found and the moment it is locked."""
+        first, second = insert_running_step(api, org), insert_running_step(api, org)
+        order = place_order(api, first)["order"]
+        refusal = {"order_id": order["id"], "message": "429", "holder": f"{first}/h"}
+        with psycopg.connect(api.dsn) as connection, ThreadPoolExecutor(2) as threads:
+            connection.execute("select from research_orders where id = %s for update", [order["id"]])
+            refusing = threads.submit(api.call_runner, "research-orders/not-accepted", refusal)
+            wait_until(api, WAITING, 1)
+            placing = threads.submit(place_order, api, second)
+            wait_until(api, WAITING, 2)
+            connection.commit()
+            assert read_data(refusing.result())["status"] == "not_accepted"
+            placed = placing.result()
+        assert (placed["action"], placed["order"]["id"] != order["id"]) == ("buy", True)
+
     def test_a_run_that_moves_takes_the_answer_of_its_order_along(self, api: Api, org: str) -> None:
         order = place_order(api, step := insert_running_step(api, org))["order"]
         accept_order(api, order["id"], "trun_moved")
@@ -176,15 +192,24 @@ class TestOneOrderPerQuestion:
         api.execute("update research_orders set answer = null where id = %s", [order["id"]])
         newer = place_order(api, second)["order"]
         assert place_order(api, first)["action"] == "wait", "one unfinished order per question"
+        api.execute("update research_orders set held_until = now() where id = %s", [newer["id"]])
+        assert place_order(api, first)["code"] == "order_unknown", "who bought it does not come back"
         accept_order(api, newer["id"], "trun_second")
+        polled = place_order(api, first)
+        assert (polled["action"], polled["order"]["id"]) == ("poll", newer["id"]), "nobody else asks for its answer"
         end_order(api, newer["id"], {"a": 2})
         polled = place_order(api, first)
         assert (polled["action"], polled["order"]["id"]) == ("poll", order["id"])
         doubt = {"order_id": order["id"], "holder": f"{first}/h", "message": "the provider does not know it any more"}
         read_data(api.call_runner("research-orders/unknown", doubt))
         read_data(api.call_runner("research-orders/release", {"order_id": order["id"], "holder": f"{first}/h"}))
+        read_data(api.call_runner("research-orders/unknown", doubt))
+        run_dex(api, "orders", "resolve", order["id"], "--accepted", "trun_wrong")
+        read_data(api.call_runner("research-orders/unknown", doubt))
         given_up = json.loads(run_dex(api, "orders", "resolve", order["id"], "--not-accepted", "--json"))
         assert (given_up["status"], given_up["cost"]) == ("not_accepted", "0.10"), "it was paid for"
+        (costs,) = read_data(api.client.get("/api/v1/costs", headers=internal_headers(org)))
+        assert (costs["orders"], costs["cost"]) == (2, "0.20")
 
 
 class TestTrouble:

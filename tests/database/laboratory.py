@@ -135,7 +135,7 @@ class Laboratory:
 
     def empty(self) -> None:
         """Leave nothing in the database, nor what a rebuild that was killed has left."""
-        self.db.execute(f"drop table if exists {self.plans[0].table}_rebuild")
+        self.db.execute(f'drop table if exists "{self.plans[0].table}_Rebuild"')
         self.db.execute(f"truncate {self.tables}")
 
     def call(self, coroutine: Any) -> Any:

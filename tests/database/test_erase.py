@@ -266,6 +266,16 @@ def test_a_name_without_a_profile_takes_its_namesakes_and_a_profile_does_not(wor
     assert search_database(world, "néill", "in/axn") == set()
 
 
+@pytest.mark.parametrize("name", ["İpek Işık", "Οδυσσέας Ελύτης", "ΟΔΥΣΣΕΥΣ ΕΛΥΤΗΣ", "Heinrich Weiß"])
+def test_a_name_is_found_whose_letters_have_other_small_forms(world: World, name: str) -> None:
+    office = Office(world)
+    given = build_person(name, None)
+    (run,) = office.submit(given)
+    office.research(run, PERSON, given, f"about {name}")
+    assert office.erase(read_person(name)).removed["step_results"] == 1
+    assert search_database(world, name) == set()
+
+
 def test_an_answer_that_arrives_later_is_not_kept(office: Office) -> None:
     world = office.world
     world.db.execute(
