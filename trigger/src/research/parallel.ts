@@ -193,9 +193,14 @@ function readErrorBody(body: unknown): { message?: string; reference?: string } 
   const inner = isObject(body) && "error" in body ? body["error"] : body;
   const { message, ref_id: reference } = isObject(inner) ? inner : {};
   return {
-    ...(typeof message === "string" ? { message: message.slice(0, MOST_MESSAGE_CHARACTERS) } : {}),
-    ...(typeof reference === "string" ? { reference: reference.slice(0, MOST_MESSAGE_CHARACTERS) } : {}),
+    ...(typeof message === "string" ? { message: shortenText(message) } : {}),
+    ...(typeof reference === "string" ? { reference: shortenText(reference) } : {}),
   };
+}
+
+/** Cut a text of the provider. Its secrets are hidden before: the beginning of one that is cut would be left. */
+function shortenText(text: string): string {
+  return hideSecrets(text).slice(0, MOST_MESSAGE_CHARACTERS);
 }
 
 function readCauseCode(error: APIConnectionError): string {

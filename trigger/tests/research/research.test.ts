@@ -412,6 +412,16 @@ describe("each end at the provider", () => {
     assert.deepEqual(await parallel.fetchState("trun_1", "o", 0), { kind: "active", status: "[PARALLEL_API_KEY]" });
   });
 
+  test("the key, where a long message is cut inside it, is in no message", async () => {
+    const body = JSON.stringify({ error: { message: `${"x".repeat(1997)}a-key` } });
+    await using provider = await startScriptedServer({ status: 422, body });
+    const parallel = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
+    await assert.rejects(
+      parallel.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} }),
+      new NotBoughtError(`the provider answered 422: ${"x".repeat(1997)}[PA`, false),
+    );
+  });
+
   test("a redirect is not followed, for the other host would get the key", async () => {
     await using other = await startScriptedServer({ status: 200, body: '{"run_id": "trun_1", "status": "completed"}' });
     const headers = { location: `${other.url}/v1/elsewhere` };
