@@ -222,10 +222,12 @@ async def _join_or_make_order(
     unfinished = await fetch_row(connection, QUERIES["find_unfinished"], keys)
     if unfinished:
         order = await require_order(connection, unfinished[0], None)
-        is_wanted = not_before is None or order.requested_at >= not_before
+        # It may have ended since it was found: with an older answer, or without having been bought.
+        is_new_enough = not_before is None or order.requested_at >= not_before
+        is_wanted = is_new_enough and order.status is not OrderStatus.NOT_ACCEPTED
         if is_wanted:
             await _attach_step(connection, step, order.id)
-        if is_wanted or order.status.is_unfinished:  # it may have ended since it was found, with an older answer
+        if is_wanted or order.status.is_unfinished:
             return await _continue_order(connection, order, request, step)
     if request.fresh_for is not None:
         parameters = {**keys, "fresh_for": request.fresh_for, "not_before": not_before}

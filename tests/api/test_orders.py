@@ -136,6 +136,19 @@ class TestOneOrderPerQuestion:
             placed = placing.result()
         assert (placed["action"], placed["order"]["id"] != order["id"]) == ("buy", True)
 
+    def test_an_order_that_is_refused_meanwhile_is_not_asked_for(self, api: Api, org: str) -> None:
+        """The order ends without a run between the moment it is found and the moment it is locked."""
+        order = place_order(api, insert_running_step(api, org))["order"]
+        later = insert_running_step(api, org)
+        end = "update research_orders set status = 'not_accepted', ended_at = now(), held_until = null where id = %s"
+        with psycopg.connect(api.dsn) as connection, ThreadPoolExecutor(1) as threads:
+            connection.execute(end, [order["id"]])
+            placing = threads.submit(place_order, api, later)
+            wait_until(api, WAITING, 1)
+            connection.commit()
+            placed = placing.result()
+        assert (placed["action"], placed["order"]["id"] != order["id"]) == ("buy", True)
+
     def test_a_run_that_moves_takes_the_answer_of_its_order_along(self, api: Api, org: str) -> None:
         order = place_order(api, step := insert_running_step(api, org))["order"]
         accept_order(api, order["id"], "trun_moved")
