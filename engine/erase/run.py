@@ -187,20 +187,14 @@ class _Removal:
             "orders": sorted(findings.orders),
         }
 
-    @property
-    def specs(self) -> list[str]:
-        """The names of the project's specs."""
-        return sorted(plan.name for plan in self.search.columns.plans)
-
     async def remove_everything(self) -> None:
         """Remove what is about the person or company, then search for rows that still mention it."""
-        await self.connection.execute(rebuild.LOCK_SWAPS_SQL, {"specs": self.specs})
         await self._lock_findings()
         keys, subject = self.keys, self.search.subject
         await self._cancel_runs()
         scrub = await self._prepare_scrub()
+        rows = await self._list_rows()  # first: who has read a table keeps it from being swapped by a rebuild
         units = await self._list_units(scrub)
-        rows = await self._list_rows()
         self.erasure.removed.update(dict(await fetch_rows(self.connection, erase.COUNT_OF_STEPS_SQL, keys)))
         await self._execute_counted(self.erasure.removed, "step_results", erase.DELETE_STEPS_SQL, keys)
         await scrub.scrub_everything()
@@ -247,7 +241,8 @@ class _Removal:
 
     async def _fold_units(self, units: set[tuple[str, Unit]], changed: Sequence[str]) -> None:
         """Compute the rows of deleted and changed step results again; delete the queued entries of removed specs."""
-        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": self.specs}
+        names = [plan.name for plan in self.search.columns.plans]
+        keys = {**self.keys, "units": [unit.id for _, unit in units], "specs": names}
         for plan in self.search.stored:
             in_new_table = {unit for spec, unit in units if spec == rebuild.build_rebuilt_name(plan.name)}
             if in_new_table:

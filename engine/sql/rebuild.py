@@ -192,12 +192,6 @@ select n.nspname::text from pg_class as c join pg_namespace as n on n.oid = c.re
 where c.oid = to_regclass(%(table)s)
 """
 
-#: Keep erasures and the swap of a spec's table apart: the swap locks it for itself, and erasures share it.
-LOCK_SWAP_SQL = "select pg_advisory_xact_lock(hashtextextended('dex swap ' || %(spec)s, 0))"
-LOCK_SWAPS_SQL = """
-select pg_advisory_xact_lock_shared(hashtextextended('dex swap ' || spec, 0)) from unnest(%(specs)s::text[]) as spec
-"""
-
 #: The objects that Postgres named after the new table's temporary name: sequences of identity columns and, from
 #: Postgres 18 on, NOT NULL constraints. (the word for ALTER, name)
 SELECT_MADE_NAMES_SQL = """

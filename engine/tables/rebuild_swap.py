@@ -183,7 +183,6 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     result = RebuildReport(plan.name)
     async with connection.transaction():
         await connection.execute(BOUND_LOCKS_SQL)
-        await connection.execute(rebuild.LOCK_SWAP_SQL, work.parameters)
         locks = ",".join(map(str, list_all_locks(plan.name)))
         await connection.execute(lineage.LOCK_UNITS_SQL, {"locks": locks})
         await connection.execute(f"lock table {work.table_name} in share row exclusive mode")

@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import defaultdict
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from engine.backfill import versions
 from engine.backfill.live import LiveUpsert
 from engine.backfill.run import run_backfill
-from engine.erase.run import Erasure, erase_subject
+from engine.erase.run import erase_subject
 from engine.erase.subject import read_company
 from engine.plan import Plan
 from engine.rows.query import build_row_query
@@ -725,39 +725,6 @@ def test_who_is_erased_is_nowhere_at_once(world: World, is_killed: bool, lists: 
     assert search_database(world, "erased.com") == set()
     domains = {row["domain"] for row in world.read_rows(after)}
     assert domains == {"dshared.com", "dright.com", *(("eshared.com", "eright.com") if lists else ())}
-    assert_fresh(world, after)
-
-
-def test_the_swap_waits_for_an_erasure(world: World, before: Plan) -> None:
-    """What the erasure has found is recorded by the names that it has until the swap."""
-    run, _ = insert_quotes(world)
-    output = {"name": "n", "domain": "d0.com", "company_domain": "erased.com", "document": {"about": "erased.com"}}
-    step = world.add_step(run, THINGS, output, at=-1)
-    world.run_backfill(before)
-    after = change(world)
-    is_filled = threading.Event()
-    with ThreadPoolExecutor() as others, psycopg.connect(world.dsn) as user:
-
-        def erase(line: str) -> None:
-            if "0 of 0" in line and not is_filled.is_set():
-                user.execute("select from step_results where id = %s for update", [step])
-                work = erase_subject(world.dsn, [before], run.org, read_company("erased.com"))
-                erasing.append(others.submit(asyncio.run, work))
-                while not list_waiting(world):
-                    assert not erasing[0].done(), erasing[0].result()
-                    time.sleep(0.001)
-                is_filled.set()
-
-        erasing: list[Future[Erasure]] = []
-        rebuilding = others.submit(asyncio.run, rebuild_spec(world.dsn, after, report=erase))
-        assert is_filled.wait(30)
-        while not any("dex swap" in query for query in list_waiting(world)):
-            assert not rebuilding.done(), rebuilding.result()
-            time.sleep(0.001)
-        user.commit()
-        assert erasing[0].result().removed["step_results"] == 1
-        rebuilding.result()
-    assert search_database(world, "erased.com") == set()
     assert_fresh(world, after)
 
 
