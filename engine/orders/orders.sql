@@ -201,10 +201,11 @@ select json_build_object(
 from pipeline_runs as r where r.id = %(pipeline_run_id)s::uuid
 
 -- name: sum_costs
--- Costs by organisation, operation and month (UTC). An order without a cost yet counts as an order with the cost 0.
+-- Costs by organisation, operation and month (UTC). An order without a cost yet counts as an order with the cost 0, one
+-- that was not accepted only where it was paid for.
 select json_build_object(
     'org_id', o.org_id, 'operation', o.operation, 'month', to_char(o.requested_at at time zone 'UTC', 'YYYY-MM'),
-    'orders', count(*) filter (where o.status <> 'not_accepted'), 'cost', coalesce(sum(o.cost), 0)::text
+    'orders', count(*) filter (where o.status <> 'not_accepted' or o.cost > 0), 'cost', coalesce(sum(o.cost), 0)::text
 )::text
 from research_orders as o
 where (%(org_id)s::uuid is null or o.org_id = %(org_id)s::uuid)

@@ -198,6 +198,8 @@ class TestOneOrderPerQuestion:
         read_data(api.call_runner("research-orders/release", {"order_id": order["id"], "holder": f"{first}/h"}))
         given_up = json.loads(run_dex(api, "orders", "resolve", order["id"], "--not-accepted", "--json"))
         assert (given_up["status"], given_up["cost"]) == ("not_accepted", "0.10"), "it was paid for"
+        (month,) = read_data(api.client.get("/api/v1/costs", headers=internal_headers(org)))
+        assert (month["orders"], month["cost"]) == (2, "0.20")
 
 
 class TestTrouble:
