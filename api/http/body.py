@@ -31,9 +31,9 @@ _JSON_TYPES: Final = {"str": "string", "int": "number", "float": "number", "bool
 _PYTHON_TYPE = re.compile(f"`({'|'.join(_JSON_TYPES)})`")
 
 
-#: The most bytes of a question: the body of a query or an export, and an agent's message. A thousand values of a column
-#: fit. All other requests of the process wait while values become parameters: a second for 30 MB, of which gzip makes
-#: 33 KB.
+#: The most bytes of the body of a query or an export, and of an agent's message. The thousand values that `in` takes fit
+#: if each has less than a thousand bytes. All other requests of the process wait while values become parameters: a
+#: second for 30 MB, of which gzip makes 33 KB.
 MAX_QUESTION_BYTES: Final = 1024 * 1024
 
 
