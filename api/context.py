@@ -35,8 +35,8 @@ CANCEL_TIMEOUT = 1.0
 #: Whose share of the connection pool the current request uses: the tag of its endpoint, which for endpoints of a spec
 #: is the spec's name.
 pool_share: ContextVar[str] = ContextVar("pool_share", default="")
-#: The share of all exports.
-_EXPORTS = "exports"
+#: The share of all exports. No spec can have this name.
+_EXPORTS = "all exports"
 
 
 @dataclass(frozen=True, kw_only=True)

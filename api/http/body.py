@@ -31,10 +31,10 @@ _JSON_TYPES: Final = {"str": "string", "int": "number", "float": "number", "bool
 _PYTHON_TYPE = re.compile(f"`({'|'.join(_JSON_TYPES)})`")
 
 
-#: The most bytes of a question: the body of a query or an export, and an agent's message. A thousand values of a column
-#: fit. All other requests of the process wait while values become parameters: a second for 30 MB, of which gzip makes
-#: 33 KB.
-MAX_QUESTION_BYTES: Final = 1024 * 1024
+#: The most bytes of the body of a query or an export, and of an agent's message. The thousand values that `in` takes
+#: fit if each has less than a thousand bytes. All other requests of the process wait while values become parameters: a
+#: second for 30 MB, of which gzip makes 33 KB.
+MAX_QUERY_BYTES: Final = 1024 * 1024
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -91,7 +91,7 @@ def _build_too_large(limit: int) -> Fault:
         "body_too_large",
         f"the body is larger than {limit} bytes",
         hint="send less"
-        if limit == MAX_QUESTION_BYTES
+        if limit == MAX_QUERY_BYTES
         else "send less, or raise `DATA_ENGINE_MAX_BODY_BYTES` on the server",
     )
 

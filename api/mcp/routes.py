@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.context import get_context
 from api.dependencies import find_tenant
-from api.http.body import MAX_QUESTION_BYTES, read_body
+from api.http.body import MAX_QUERY_BYTES, read_body
 from api.http.errors import Fault
 from api.http.responses import EncodedJsonResponse
 from api.http.route import DocumentRoute
@@ -37,7 +37,7 @@ async def answer_agent(request: Request) -> Response:
         check_installed()
     except McpMissing as error:
         raise Fault("mcp_unavailable", error.message, hint=error.hint) from error
-    body = await read_body(request, min(get_context(request).settings.max_body_bytes, MAX_QUESTION_BYTES))
+    body = await read_body(request, min(get_context(request).settings.max_body_bytes, MAX_QUERY_BYTES))
     mistake = find_mistake(body)
     if mistake is not None:
         return EncodedJsonResponse(mistake.encode_answer(), HTTPStatus.BAD_REQUEST)

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import choose_organisation
 from api.dependencies import AppContext, Reader, find_reader
-from api.http.body import MAX_QUESTION_BYTES
+from api.http.body import MAX_QUERY_BYTES
 from api.http.errors import Fault
 from api.http.route import BodyRoute
 from api.rows import json_schemas
@@ -36,7 +36,7 @@ _ANY: Final = ("*/*", "application/*")
 class ExportRoute(BodyRoute):
     """The route of an export: a caller who may read; a body of limited size."""
 
-    most_bytes = MAX_QUESTION_BYTES
+    most_bytes = MAX_QUERY_BYTES
     authenticate = staticmethod(find_reader)
 
 

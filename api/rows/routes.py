@@ -23,7 +23,7 @@ from api.auth import (
 )
 from api.context import get_context
 from api.dependencies import AppContext, Reader, find_reader, require_organisation
-from api.http.body import MAX_QUESTION_BYTES, read_body
+from api.http.body import MAX_QUERY_BYTES, read_body
 from api.http.errors import Fault
 from api.http.responses import build_data_response, build_list_response
 from api.http.route import DocumentRoute
@@ -173,7 +173,7 @@ def _build_source_fault(error: SourceRefused) -> Fault:
 async def _query_rows(plan: Plan, request: Request) -> Response:
     context = get_context(request)
     caller = await authenticate_tenant_or_admin(request, context)
-    limit = min(context.settings.max_body_bytes, MAX_QUESTION_BYTES)
+    limit = min(context.settings.max_body_bytes, MAX_QUERY_BYTES)
     body = QueryBody.parse(plan, await read_body(request, limit))
     org_id = choose_organisation(caller, body.org_id)
     signer = CursorSigner.from_secrets(context.settings.jwt_secrets)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from engine.explain.key_elements import Reasons, list_refused_elements
-from engine.orders.statuses import OrderStatus
+from engine.orders.statuses import RUN_UNKNOWN, OrderStatus
 from engine.plan import Plan
 from engine.rows.extract import Reason
 from engine.rows.outcomes import ACCEPTED, Outcome
@@ -64,8 +64,10 @@ def judge_step(plan: Plan, step: FoundStep) -> tuple[KeyState, str]:
         return _judge_result(plan, step)
     if step["order_status"] in (OrderStatus.REQUESTED, OrderStatus.OPEN):
         at = f" as `{step['provider_run_id']}`" if step["provider_run_id"] else ""
-        ended = "; `dex orders collect` asks for the answer" if status.is_final else ""
-        message = f"ordered at {step['provider']}{at} on {step['requested_at'].isoformat()}{ended}"
+        note = "; `dex orders collect` asks for the answer" if status.is_final else ""
+        if step["error_code"] == RUN_UNKNOWN:
+            note = f"; {step['error_message']}"
+        message = f"ordered at {step['provider']}{at} on {step['requested_at'].isoformat()}{note}"
         return KeyState.ORDERED, message
     if status.is_final or step["run_status"] in (RunStatus.FAILED, RunStatus.CANCELED):
         verb = "was skipped" if status is StepStatus.SKIPPED else "failed"

@@ -213,7 +213,7 @@ select json_build_object(
         select from pipeline_runs where status in ('queued', 'running') and runner = 'trigger'
           and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid) limit 1000) as r),
     'open_orders', (select count(*) from (
-        select from research_orders where (status = 'open' or answer is not null)
+        select from research_orders where status = 'open'
           and (%(org_id)s::uuid is null or org_id = %(org_id)s::uuid) limit 1000) as o)
 )::text
 

@@ -17,7 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_error
-from tests.api.test_questions import SLUG, build_row, insert_rounds, run_rounds
+from tests.api.test_questions import SLUG, TEXT, build_row, insert_rounds, run_rounds
 from tests.conftest import create_database
 
 PATH = f"/api/v1/{SLUG}/export"
@@ -195,9 +195,11 @@ def test_a_reader_that_goes_gives_the_connection_back(rounds: Api) -> None:
     assert len(export(rounds, org, TYPES["ndjson"]).text.splitlines()) == 300
 
 
-def test_slow_readers_hold_up_only_their_own_exports(server_dsn: str, template: str) -> None:
-    """An export has a connection for as long as its reader takes."""
-    with run_rounds(server_dsn, template, pool_size=8) as rounds, ExitStack() as stack:
+@pytest.mark.parametrize("name", [SLUG, "exports"])
+def test_slow_readers_hold_up_only_their_own_exports(server_dsn: str, template: str, name: str) -> None:
+    """An export has a connection for as long as its reader takes, and no spec shares those of exports by its name."""
+    text = TEXT.replace("name: rounds", f"name: {name}")
+    with run_rounds(server_dsn, template, text, pool_size=8) as rounds, ExitStack() as stack:
 
         def read_slowly(org: str) -> None:
             for _ in range(2):

