@@ -66,7 +66,8 @@ def list_orders(
             hint = f"dex orders collect with the key of the account it was bought with; otherwise {hint}"
         elif row["status"] != OrderStatus.UNKNOWN:
             continue
-        terminal.print_note(f"{row['id']}: {row['error_message']}")
+        reason = row["error_message"] or f"{row['error_code']}; its message was erased"
+        terminal.print_note(f"{row['id']}: {reason}")
         terminal.print_note(f"    hint: {hint}")
 
 

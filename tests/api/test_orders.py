@@ -272,6 +272,21 @@ class TestTrouble:
         assert refused["error_message"].endswith("does not have it; the provider does not know run `trun_1`")
         assert place_order(api, other, "2")["action"] == "buy"
 
+    def test_the_list_says_what_to_do_about_an_order_in_doubt_also_when_it_was_erased(self, api: Api, org: str) -> None:
+        order = place_order(api, insert_running_step(api, org))["order"]
+        accept_order(api, order["id"])
+        doubt = {"order_id": order["id"], "holder": "collect", "message": "the provider does not know run `trun_1`"}
+        read_data(api.call_runner("research-orders/unknown", doubt))
+
+        def read_notes() -> str:
+            listed = run_dex_text("orders", "--org", org, environment={**os.environ, "DATABASE_URL": api.dsn})
+            return listed.stderr
+
+        assert f"{order['id']}: {doubt['message']}\n    hint: dex orders collect with the key" in read_notes()
+        erase = "update research_orders set error_message = null, erased_at = now() where id = %s"
+        api.execute(erase, [order["id"]])
+        assert f"{order['id']}: provider_unknown; its message was erased\n" in read_notes()
+
     def test_one_order_has_one_research(self, api: Api, org: str) -> None:
         order = place_order(api, insert_running_step(api, org))["order"]
         accept_order(api, order["id"], "trun_1")
