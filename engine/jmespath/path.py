@@ -206,7 +206,8 @@ def _build_root_hint(root: str, sign: str, roots: Sequence[str]) -> str:
     if near.startswith("did you mean"):
         return near
     if roots != DOCUMENT_ROOTS:
-        return f"a path here starts at {' or '.join(f'`{name}`' for name in roots)}"
+        *others, last = (f"`{name}`" for name in roots)
+        return f"a path here starts at {', '.join(others)} or {last}" if others else f"a path here starts at {last}"
     return f"did you mean `output.{root}`? a path starts at `output`, `context`, `run`, `operation` or `item`"
 
 
