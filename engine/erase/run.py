@@ -33,7 +33,7 @@ from engine.rows.fetch_plan import FetchPlan
 from engine.rows.steps import Step
 from engine.rows.units import Unit, list_locks
 from engine.runs.management import cancel_runs
-from engine.sql import erase, rebuild
+from engine.sql import erase, rebuild, table_parts
 from engine.sql.identifiers import quote_table
 from engine.sql.lineage import LOCK_UNITS_SQL
 from engine.sql.merge import FLUSH_COMMITS_SQL
@@ -139,7 +139,7 @@ async def _fold_queued_rows(connection: Connection, plans: Sequence[Plan], org_i
 
 async def _find_new_plan(connection: Connection, plan: Plan) -> Plan:
     """Return the plan of the table that a rebuild of a spec fills."""
-    schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"table": quote_table(plan.table)})
+    schema = await fetch_value(connection, table_parts.SELECT_SCHEMA_SQL, {"table": quote_table(plan.table)})
     return build_new_plan(plan, schema)
 
 

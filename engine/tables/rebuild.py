@@ -24,7 +24,7 @@ from engine.backfill.run import run_backfill
 from engine.backfill.versions import queue_history
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS, SEARCH_COLUMN
-from engine.sql import rebuild
+from engine.sql import rebuild, table_parts
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
 from engine.store.connection import Connection, connect, fetch_records, fetch_rows, fetch_value
@@ -93,7 +93,7 @@ async def rebuild_spec(
         if table is None:
             hint = f"dex draft-migration {plan.name}, then dex migrate"
             raise RebuildRefused(f"table `{plan.table}` does not exist", hint=hint)
-        schema = await fetch_value(connection, rebuild.SELECT_SCHEMA_SQL, {"table": quote_table(plan.table)})
+        schema = await fetch_value(connection, table_parts.SELECT_SCHEMA_SQL, {"table": quote_table(plan.table)})
         work = Rebuild(plan, connection, dsn, schema, table)
         await _check_dependents(work)
         await retry_locked(plan, partial(_remove_new_table, work))
@@ -123,7 +123,7 @@ async def _lock_spec(connection: Connection, plan: Plan) -> None:
 
 
 async def _check_dependents(work: Rebuild) -> None:
-    dependents = await fetch_rows(work.connection, rebuild.SELECT_DEPENDENTS_SQL, work.parameters)
+    dependents = await fetch_rows(work.connection, table_parts.SELECT_DEPENDENTS_SQL, work.parameters)
     if dependents:
         names = ", ".join(f"{kind} `{name}`" for kind, name in dependents)
         message = f"`{work.plan.table}` cannot be swapped, since something depends on it: {names}"
@@ -156,14 +156,14 @@ async def _create_new_table(work: Rebuild) -> None:
         for change in _list_column_changes(work):
             await connection.execute(f"alter table {quote_table(work.new_plan.table)} {change}")
         await _create_indexes(work)
-        for (text,) in await fetch_rows(connection, rebuild.SELECT_CARRIED_SQL, work.parameters):
+        for (text,) in await fetch_rows(connection, table_parts.SELECT_CARRIED_SQL, work.parameters):
             await connection.execute(text)
 
 
 async def _list_statistics(work: Rebuild) -> list[tuple[str, str]]:
     """Return the names of the new table's extended statistics, each with the one that it is a copy of."""
     names = [
-        [name for (name,) in await fetch_rows(work.connection, rebuild.SELECT_STATISTICS_SQL, {"table": table})]
+        [name for (name,) in await fetch_rows(work.connection, table_parts.SELECT_STATISTICS_SQL, {"table": table})]
         for table in (work.parameters["new_table"], work.parameters["table"])
     ]
     return list(zip(*names, strict=True))
@@ -202,7 +202,7 @@ async def _create_indexes(work: Rebuild) -> None:
     connection, new_table_name = work.connection, work.new_plan.table.rpartition(".")[2]
     left = {index.name for index in list_left_indexes(work.plan, work.table)}
     left |= {index.name for index, _ in list_superfluous_indexes(work.table)}
-    indexes = await fetch_records(connection, _Index, rebuild.SELECT_INDEXES_SQL, work.parameters)
+    indexes = await fetch_records(connection, _Index, table_parts.SELECT_INDEXES_SQL, work.parameters)
     for number, index in enumerate(indexes):
         if index.name not in left:
             await _create_index(work, index, shorten_identifier(f"{new_table_name}_{number}"))

@@ -17,7 +17,7 @@ from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.accounts import Account
 from engine.rows.units import list_all_locks
-from engine.sql import lineage, rebuild, versions
+from engine.sql import lineage, rebuild, table_parts, versions
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope, build_plan_parameters
 from engine.store.connection import Connection, fetch_rows, fetch_value
@@ -216,10 +216,10 @@ async def _exchange_names(work: Rebuild) -> None:
         await connection.execute(rebuild.build_set_sequence_sql(work.new_plan.table, name), parameters)
         if is_always:
             await connection.execute(f"alter table {new_table} alter column {quote(name)} set generated always")
-    for sequence, column in await fetch_rows(connection, rebuild.SELECT_SEQUENCES_SQL, work.parameters):
+    for sequence, column in await fetch_rows(connection, table_parts.SELECT_SEQUENCES_SQL, work.parameters):
         if column not in identities:
             await connection.execute(f"alter sequence {sequence} owned by {new_table}.{quote(column)}")
-    own_names = await fetch_rows(connection, rebuild.SELECT_MADE_NAMES_SQL, work.parameters)
+    own_names = await fetch_rows(connection, table_parts.SELECT_MADE_NAMES_SQL, work.parameters)
     name = work.plan.table.rpartition(".")[2]
     await connection.execute(f"drop table {work.table_name}")
     await connection.execute(f"alter table {new_table} rename to {quote(name)}")
@@ -287,5 +287,5 @@ def _list_extra_columns(work: Rebuild) -> list[str]:
 
 async def read_identities(work: Rebuild) -> dict[str, bool]:
     """Return, by name of an identity column, whether its values are always generated."""
-    rows = await fetch_rows(work.connection, rebuild.SELECT_IDENTITIES_SQL, work.parameters)
+    rows = await fetch_rows(work.connection, table_parts.SELECT_IDENTITIES_SQL, work.parameters)
     return dict(rows)
