@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from engine.embedded_postgres import find_system_binaries, run_server
-from engine.store.connection import connect
+from engine.store.connection import connect, fetch_value
 from engine.tables.migrate import State, list_pending, migrate, read_status
 from engine.tables.migration_files import MigrationError, load_migrations
 from tests.conftest import ROOT, create_database, find_memory_folder
@@ -341,6 +341,23 @@ async def test_a_short_statement_timeout_does_not_cut_a_migration(empty_database
     (small / "004_four.sql").write_text("select pg_sleep(0.3);")
     hurried = f"{empty_database}&options={quote('-c statement_timeout=100')}"
     assert (await migrate(hurried, small)).applied == ("001_one.sql", "003_three.sql", "004_four.sql")
+
+
+async def test_a_server_with_another_isolation_by_default_is_migrated(empty_database: str) -> None:
+    """The transaction that holds the lock would have a snapshot for which the build of an index waits."""
+    isolated = f"{empty_database}&options={quote('-c default_transaction_isolation=serializable')}"
+    async with asyncio.timeout(60):
+        assert (await migrate(isolated, FOLDER)).applied[0] == "001_tenancy.sql"
+    async with await connect(isolated) as connection:
+        assert await fetch_value(connection, "show transaction_isolation") == "read committed"
+        async with connection.transaction():
+            assert await fetch_value(connection, "show transaction_isolation") == "read committed"
+
+
+async def test_numbers_have_all_their_digits_whatever_the_server_prints(empty_database: str) -> None:
+    async with await connect(f"{empty_database}&options={quote('-c extra_float_digits=0')}") as connection:
+        text = await fetch_value(connection, "select to_jsonb(0.1::float8 + 0.2::float8)::text")
+        assert text == "0.30000000000000004"
 
 
 async def test_another_schema_than_public_serves_as_well(empty_database: str) -> None:
