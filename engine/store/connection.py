@@ -39,6 +39,10 @@ _TRUSTED_SECONDS = 30.0
 _KEPT_CONNECTIONS = 4
 #: Seconds to wait for the result of the statement that checks an idle connection.
 _CHECK_TIMEOUT = 2.0
+_KEEP_OPEN = """
+select set_config(name, '0', true) from pg_settings
+where name in ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
 #: What servers or roles may set otherwise: the isolation of statements outside of transactions, and whether numbers of
 #: `double precision` are printed with all their digits.
 _READ_SESSION_SQL = """
@@ -132,6 +136,11 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
         kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, **settings},
     )
     return pool
+
+
+async def keep_transaction_open(connection: Connection) -> None:
+    """Let the current transaction be idle for as long as it takes, whatever the server allows others."""
+    await connection.execute(_KEEP_OPEN)
 
 
 async def fetch_rows(connection: Connection, sql: str, parameters: Params | None = None) -> list[tuple[Any, ...]]:
