@@ -523,6 +523,19 @@ def new_server(pytestconfig: pytest.Config) -> Iterator[str]:
         yield dsn
 
 
+async def test_an_owner_who_may_not_create_roles_is_told_who_helps(new_server: str) -> None:
+    with psycopg.connect(new_server, autocommit=True) as server:
+        server.execute("create role hosted login password 'secret'")
+        server.execute("create database hosted owner hosted")
+    hosted = make_conninfo(new_server, dbname="hosted", user="hosted", password="secret")
+    with pytest.raises(MigrationError) as refused:
+        await migrate(hosted, FOLDER)
+    assert refused.value.message.startswith("023_tenant_policies.sql: 42501: permission denied to create role")
+    assert "CREATE ROLE dex_tenant NOLOGIN and GRANT dex_tenant" in refused.value.hint
+    execute_text(new_server, "CREATE ROLE dex_tenant NOLOGIN; GRANT dex_tenant TO hosted")
+    assert (await migrate(hosted, FOLDER)).applied[0] == "023_tenant_policies.sql"
+
+
 async def test_plain_owners_of_several_databases_make_the_tenant_role_once(new_server: str) -> None:
     with psycopg.connect(new_server, autocommit=True) as server:
         server.execute("create role plain login createrole password 'secret'")
