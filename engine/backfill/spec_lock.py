@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from engine.plan import Plan
-from engine.store.connection import StoreConnection, connect, fetch_value
+from engine.store.connection import StoreConnection, connect, fetch_value, keep_transaction_open
 
 _TRY_LOCK_SQL: Final = "select pg_try_advisory_lock(hashtextextended('dex backfill ' || %s, 0))"
 _TRY_LOCK_IN_TRANSACTION_SQL: Final = "select pg_try_advisory_xact_lock(hashtextextended('dex backfill ' || %s, 0))"
@@ -34,6 +34,7 @@ async def hold_spec_lock(
         async with AsyncExitStack() as attempt:
             if holder.behind_pooler:
                 await attempt.enter_async_context(holder.transaction())
+                await keep_transaction_open(holder)
             sql = _TRY_LOCK_IN_TRANSACTION_SQL if holder.behind_pooler else _TRY_LOCK_SQL
             if await fetch_value(holder, sql, (plan.name,)):
                 stack.push_async_exit(attempt.pop_all())

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from psycopg import AsyncConnection, postgres
+from psycopg import AsyncConnection, IsolationLevel, postgres
 from psycopg.abc import Params
 from psycopg.adapt import Dumper
 from psycopg.rows import class_row
@@ -39,6 +39,20 @@ _TRUSTED_SECONDS = 30.0
 _KEPT_CONNECTIONS = 4
 #: Seconds to wait for the result of the statement that checks an idle connection.
 _CHECK_TIMEOUT = 2.0
+_KEEP_OPEN = """
+select set_config(name, '0', true) from pg_settings
+where name in ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+#: What servers or roles may set otherwise: the isolation of statements outside of transactions, and whether numbers of
+#: `double precision` are printed with all their digits.
+_READ_SESSION_SQL = """
+select pg_backend_pid(), current_setting('default_transaction_isolation') = 'read committed'
+    and current_setting('extra_float_digits')::int > 0
+"""
+_SET_SESSION_SQL = """
+select set_config('default_transaction_isolation', 'read committed', false),
+    set_config('extra_float_digits', '1', false)
+"""
 _JSONB_OID = postgres.types["jsonb"].oid
 
 
@@ -124,6 +138,11 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
     return pool
 
 
+async def keep_transaction_open(connection: Connection) -> None:
+    """Let the current transaction be idle for as long as it takes, whatever the server allows others."""
+    await connection.execute(_KEEP_OPEN)
+
+
 async def fetch_rows(connection: Connection, sql: str, parameters: Params | None = None) -> list[tuple[Any, ...]]:
     """Run one statement and return its rows."""
     return await (await connection.execute(sql, parameters)).fetchall()
@@ -156,9 +175,18 @@ async def _configure_connection(
 ) -> None:
     """Register types, detect a pooler, and set the timeouts: for the session, or per transaction behind a pooler."""
     register_raw_json(connection)
-    connection.behind_pooler = await fetch_value(connection, "select pg_backend_pid()") != connection.info.backend_pid
+    # Under another default of the server, an idle transaction that holds a lock would keep a snapshot, for which the
+    # build of an index waits, and an upsert would fail where another one changed the row.
+    await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+    backend, is_usual = await fetch_row(connection, _READ_SESSION_SQL)
+    connection.behind_pooler = backend != connection.info.backend_pid
+    if not is_usual and not connection.behind_pooler:
+        await connection.execute(_SET_SESSION_SQL)
     if connection.behind_pooler and "prepare_threshold" not in settings:
         connection.prepare_threshold = None
+    if not (connection.info.parameter_status("DateStyle") or "").startswith("ISO"):
+        # psycopg reads no other style. A pooler keeps this setting for each client, since servers report its changes.
+        await connection.execute("set datestyle = 'ISO'")
     if bounds is None:
         return
     if connection.behind_pooler:

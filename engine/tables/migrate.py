@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from engine.store.connection import Connection, connect, fetch_records, fetch_value
+from engine.store.connection import Connection, connect, fetch_records, fetch_value, keep_transaction_open
 from engine.store.errors import wrap_errors
 from engine.tables import migration_files
 from engine.tables.baseline import check_tables
@@ -27,7 +27,6 @@ from engine.tables.migration_run import PATIENCE, Report, record_migration, run_
 from engine.tables.migration_steps import split_steps
 
 _TRY_LOCK: Final = "select pg_try_advisory_xact_lock(hashtextextended('dex migrate', 0))"
-_KEEP_OPEN: Final = "select set_config('idle_in_transaction_session_timeout', '0', true)"
 _PAUSE: Final = 0.2
 _PRESENT: Final = "select to_regclass('dex_migrations') is not null"
 _CREATE: Final = """
@@ -170,7 +169,7 @@ async def _hold_lock(dsn: str, report: Report) -> AsyncIterator[None]:
         is_told = False
         while True:
             async with holder.transaction():
-                await holder.execute(_KEEP_OPEN)
+                await keep_transaction_open(holder)
                 if await fetch_value(holder, _TRY_LOCK):
                     yield
                     return

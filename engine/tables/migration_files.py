@@ -12,11 +12,16 @@ from typing import TypeAlias
 
 from engine.errors import EngineError
 
-#: The first number for migrations of a project made by `dex init`; smaller numbers are the engine's.
+#: The first number for migrations of those who use the engine; smaller numbers are the engine's.
 OWN_NUMBERS = 1000
 #: The migrations that are installed with the engine; in a checkout, a link to the folder beside `engine/`.
 SHIPPED = Path(__file__).resolve().parents[1] / "migrations"
 
+_HINT_CHANGED = "restore the file as it was, and put the change into a new migration"
+_HINT_OTHER_FILE = (
+    "restore the file as it was; where the number of a migration of your own is now the engine's, docs/howto/operate.md"
+    " says under `Upgrade` how yours gets another one"
+)
 _NAME = re.compile(r"(\d{3,9})_\w+\.sql", re.ASCII)
 #: Comments, strings and dollar-quoted bodies: text that is no statement of the file.
 _OPAQUE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(\$\w*\$).*?\1", re.DOTALL)
@@ -79,15 +84,18 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
         if previous.number == next_file.number:
             raise MigrationError(
                 f"`{previous.name}` and `{next_file.name}` have the same number",
-                hint="give the one that is not applied anywhere yet the next free number",
+                hint="give the one that is not applied anywhere yet the next free number; one of your own that is"
+                " applied gets another one as docs/howto/operate.md says under `Upgrade`",
             )
     return tuple(files)
 
 
 def find_next_number(folder: Path) -> int:
-    """Return the number of the next migration in `folder`: of a project's own ones, the first is above OWN_NUMBERS."""
-    own = (file.number for file in load_migrations(folder) if (folder / file.name).exists())
-    return max(own, default=OWN_NUMBERS) + 1
+    """Return the number of the next migration of whoever uses the engine, above OWN_NUMBERS.
+
+    In a checkout too: the engine's next release may bring the number that is free below.
+    """
+    return max([OWN_NUMBERS, *(file.number for file in load_migrations(folder))]) + 1
 
 
 def list_pending(files: Iterable[Migration], history: History) -> list[Migration]:
@@ -136,7 +144,7 @@ def _check_unchanged(applied: AppliedMigration, file: Migration | None) -> None:
         raise MigrationError(
             f"`{file.name}` is not what was applied at {applied.applied_at}:"
             f" `{applied.name}` had the checksum {applied.checksum}, `{file.name}` has {file.checksum}",
-            hint="restore the file as it was, and put the change into a new migration",
+            hint=_HINT_CHANGED if file.name == applied.name else _HINT_OTHER_FILE,
         )
 
 

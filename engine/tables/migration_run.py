@@ -37,6 +37,11 @@ select set_config('statement_timeout', '0', true),
     set_config('lock_timeout', case when %(is_long)s and not has_parameter_privilege('deadlock_timeout', 'set')
         then '1200ms' else %(timeout)s end, true)
 """
+#: Migration 023 makes the role, and a hosting provider may let no customer make any.
+_HINT_RIGHTS: Final = (
+    "the login lacks that right. Who may create roles runs `dex db roles`, which makes a login that has it; or"
+    " CREATE ROLE dex_tenant NOLOGIN and GRANT dex_tenant TO this login; then migrate again"
+)
 _RECORD: Final = "insert into dex_migrations (number, name, checksum, baseline) values (%s, %s, %s, %s)"
 _DROP_INVALID: Final = """
 select c.oid::regclass::text from pg_index as i join pg_class as c on c.oid = i.indexrelid
@@ -152,4 +157,6 @@ def _build_failure(file: Migration, step: Step, error: psycopg.Error) -> Migrati
     if not file.is_one_transaction:
         kept = "what stands before stays applied, and may be run again"
     hint = diagnostic.message_hint or f"correct the file; {kept}"
+    if isinstance(error, errors.InsufficientPrivilege) and not diagnostic.message_hint:
+        hint = _HINT_RIGHTS
     return MigrationError("\n".join(line for line in lines if line), hint=hint)

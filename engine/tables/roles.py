@@ -164,7 +164,9 @@ async def _make_roles(
     )
     await _grant_privileges(connection, "database", database, serving.name, ["CONNECT", "TEMPORARY"], report)
     await _grant_privileges(connection, "schema", schema, migrating.name, ["USAGE", "CREATE"], report)
-    await _grant_privileges(connection, "schema", schema, ENGINE_ROLE, ["USAGE"], report)
+    # Who may not grant it: a migration's GRANT is then a mere warning, and the tenant's role finds no table.
+    for group in (ENGINE_ROLE, TENANT_ROLE):
+        await _grant_privileges(connection, "schema", schema, group, ["USAGE"], report)
     await _hand_over(connection, migrating.name, plans, report)
     if changed := await give_engine_access(connection, plans):
         report.done.append(f"gave {ENGINE_ROLE} its rights on {', '.join(changed)}")

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, read_error, session_jwt
+from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, read_error, run_api, session_jwt
 from tests.api.test_trouble import WAITING, wait_until
 from tests.forked_dex import run_dex_text
 
@@ -54,6 +54,15 @@ def run_dex(api: Api, *words: str, status: int = 0) -> str:
 
 def fetch_orders(api: Api, org: str) -> Any:
     return read_data(api.client.get("/api/v1/orders", headers=internal_headers(org)))
+
+
+def test_an_order_is_placed_whatever_style_of_dates_the_database_has(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f"alter database \"{connection.info.dbname}\" set datestyle = 'German, DMY'")
+    with run_api(database) as api:
+        org = api.insert_organisation()
+        assert place_order(api, insert_running_step(api, org))["action"] == "buy"
+        assert len(fetch_orders(api, org)) == 1
 
 
 class TestOneOrderPerQuestion:

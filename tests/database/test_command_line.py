@@ -73,6 +73,47 @@ def test_a_project_without_migrations_begins_with_those_of_the_installation(
     assert (applied[0], applied[-1]) == ("001_tenancy.sql", "1001_quotes.sql")
 
 
+def test_a_migration_of_ones_own_in_a_checkout_leaves_the_numbers_to_the_engine(
+    tmp_path: Path, empty_database: str
+) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC)
+    run = runner(tmp_path, empty_database)
+    assert run("draft-migration", "quotes").stdout == "wrote migrations/1001_quotes.sql\n"
+    assert run("migrate").returncode == 0
+    numbers = [int(file.name[:3]) for file in (ROOT / "migrations").glob("*.sql")]
+    upgrade = f"{max(numbers) + 1:03}_of_the_next_release.sql"
+    (tmp_path / "migrations" / upgrade).write_text("select 1;")
+    upgraded = run("migrate")
+    assert upgraded.stdout == f"applied {upgrade}\n", upgraded.stderr
+
+
+def test_a_migration_of_ones_own_whose_number_the_engine_has_taken_gets_another(
+    tmp_path: Path, empty_database: str
+) -> None:
+    """As docs/howto/operate.md says: earlier versions drafted it with the next number of the engine."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    migrations = tmp_path / "migrations"
+    shutil.copytree(ROOT / "migrations", migrations)
+    (tmp_path / "specs").mkdir()
+    number = max(int(file.name[:3]) for file in migrations.glob("*.sql")) + 1
+    own, engine = f"{number:03}_own.sql", f"{number:03}_engine.sql"
+    (migrations / own).write_text("select 1;")
+    run = runner(tmp_path, empty_database)
+    assert run("migrate").returncode == 0
+    (migrations / engine).write_text("select 2;")
+    for renamed in (own, "1001_own.sql"):
+        (migrations / own).rename(migrations / renamed)
+        refused = run("migrate")
+        assert refused.returncode == 1 and "docs/howto/operate.md" in refused.stderr, refused.stderr
+    with psycopg.connect(empty_database) as connection:
+        change = "update dex_migrations set number = 1001, name = '1001_own.sql' where number = %s"
+        connection.execute(change, [number])
+    assert run("migrate").stdout == f"applied {engine}\n"
+
+
 def asked(dex: Dex, *filters: str) -> int:
     """How many rows a query by these filters gives."""
     done = dex("query", "quotes", "--json", *(word for text in filters for word in ("--filter", text)))

@@ -15,7 +15,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from engine.embedded_postgres import find_system_binaries, run_server
-from engine.store.connection import connect
+from engine.store.connection import connect, fetch_value
 from engine.tables.migrate import State, list_pending, migrate, read_status
 from engine.tables.migration_files import MigrationError, load_migrations
 from tests.conftest import ROOT, create_database, find_memory_folder
@@ -343,6 +343,23 @@ async def test_a_short_statement_timeout_does_not_cut_a_migration(empty_database
     assert (await migrate(hurried, small)).applied == ("001_one.sql", "003_three.sql", "004_four.sql")
 
 
+async def test_a_server_with_another_isolation_by_default_is_migrated(empty_database: str) -> None:
+    """The transaction that holds the lock would have a snapshot for which the build of an index waits."""
+    isolated = f"{empty_database}&options={quote('-c default_transaction_isolation=serializable')}"
+    async with asyncio.timeout(60):
+        assert (await migrate(isolated, FOLDER)).applied[0] == "001_tenancy.sql"
+    async with await connect(isolated) as connection:
+        assert await fetch_value(connection, "show transaction_isolation") == "read committed"
+        async with connection.transaction():
+            assert await fetch_value(connection, "show transaction_isolation") == "read committed"
+
+
+async def test_numbers_have_all_their_digits_whatever_the_server_prints(empty_database: str) -> None:
+    async with await connect(f"{empty_database}&options={quote('-c extra_float_digits=0')}") as connection:
+        text = await fetch_value(connection, "select to_jsonb(0.1::float8 + 0.2::float8)::text")
+        assert text == "0.30000000000000004"
+
+
 async def test_another_schema_than_public_serves_as_well(empty_database: str) -> None:
     execute_text(empty_database, "create schema research")
     await migrate(f"{empty_database}&options={quote('-c search_path=research')}", FOLDER)
@@ -504,6 +521,19 @@ def new_server(pytestconfig: pytest.Config) -> Iterator[str]:
     binaries = find_system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
     with run_server(folder, binaries=binaries, durable=False, temporary=True) as dsn:
         yield dsn
+
+
+async def test_an_owner_who_may_not_create_roles_is_told_who_helps(new_server: str) -> None:
+    with psycopg.connect(new_server, autocommit=True) as server:
+        server.execute("create role hosted login password 'secret'")
+        server.execute("create database hosted owner hosted")
+    hosted = make_conninfo(new_server, dbname="hosted", user="hosted", password="secret")
+    with pytest.raises(MigrationError) as refused:
+        await migrate(hosted, FOLDER)
+    assert refused.value.message.startswith("023_tenant_policies.sql: 42501: permission denied to create role")
+    assert "CREATE ROLE dex_tenant NOLOGIN and GRANT dex_tenant" in refused.value.hint
+    execute_text(new_server, "CREATE ROLE dex_tenant NOLOGIN; GRANT dex_tenant TO hosted")
+    assert (await migrate(hosted, FOLDER)).applied[0] == "023_tenant_policies.sql"
 
 
 async def test_plain_owners_of_several_databases_make_the_tenant_role_once(new_server: str) -> None:

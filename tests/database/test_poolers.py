@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -113,6 +114,26 @@ def test_migrations_backfills_and_accounts(empty_database: str) -> None:
     with psycopg.connect(empty_database) as connection:
         for spec in SPECS:
             assert connection.execute(f"select count(*) from {spec}").fetchone() == (40,), spec
+
+
+def test_a_backfill_keeps_its_lock_where_idle_transactions_are_ended(database: str, pooled: str) -> None:
+    insert_research(database, 3)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(f'alter database "{connection.info.dbname}" set idle_in_transaction_session_timeout = 300')
+    with psycopg.connect(database) as connection, ThreadPoolExecutor(1) as threads:
+        connection.execute("set local idle_in_transaction_session_timeout = 0")
+        connection.execute("lock table icp_job_titles in exclusive mode")
+        backfill = threads.submit(run_dex, pooled, "backfill", "icp_job_titles")
+        waiting = "select count(*) from pg_locks where not granted and relation = 'icp_job_titles'::regclass"
+        for _ in range(600):
+            if connection.execute(waiting).fetchone() == (1,):
+                break
+            time.sleep(0.1)
+        time.sleep(1)  # longer than a transaction may be idle
+        connection.commit()
+        ended = backfill.result()
+    assert ended.returncode == 0, ended.stderr
+    assert "3 written" in ended.stdout
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])

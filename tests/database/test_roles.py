@@ -65,6 +65,26 @@ def test_from_an_empty_database_to_rows_with_two_logins(empty_database: str, tmp
     assert urls["DEX_API_DATABASE_URL"] in file.read_text(), "a login that was there keeps its password"
 
 
+def test_in_a_schema_that_is_not_open_to_all(empty_database: str, tmp_path: Path) -> None:
+    """Where nobody may use `public` unasked, as hosting providers set it up, or with a schema of its own."""
+    mark = uuid.uuid4().hex[:12]
+    names = ("--migrate-login", f"m_{mark}", "--api-login", f"a_{mark}")
+    file = tmp_path / "roles.env"
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f'create schema research; alter database "{name}" set search_path = research')
+    assert run_dex(empty_database, "db", "roles", *names, "--to", str(file)).returncode == 0
+    urls = dict(line.split("=", 1) for line in file.read_text().splitlines() if line.startswith("DEX_"))
+    migrated = run_dex(urls["DEX_MIGRATE_DATABASE_URL"], "migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        org = world.insert_organisation(connection)
+    given = ("--step", OPERATION, "--input", '{"company_name": "Acme", "domain": "acme.com"}')
+    for command in (["submit", "--org", org, *given], ["export", "icp_job_titles", "--org", org]):
+        done = run_dex(urls["DEX_API_DATABASE_URL"], *command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+
+
 def count_tables(dsn: str) -> int:
     with psycopg.connect(dsn) as connection:
         query = "select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v')"

@@ -110,7 +110,7 @@ def upsert_and_query(dsn: str, plan: Plan, values: dict[str, Any]) -> list[bytes
 def test_a_new_table_fits_its_plan(database: str, folder: Path, compiled: Callable[[str], Plan]) -> None:
     plan = compiled(EVERYTHING)
     name = draft_and_migrate(database, folder, plan)
-    assert name == f"{int(max(file.name for file in (ROOT / 'migrations').glob('*.sql'))[:3]) + 1:03d}_order.sql"
+    assert name == "1001_order.sql"
     assert list_problems(database, plan) == []
     assert len(upsert_and_query(database, plan, VALUES)) == 1
     assert len(upsert_and_query(database, plan, {**VALUES, "day": None})) == 2
