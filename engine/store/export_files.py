@@ -113,7 +113,6 @@ class _ParquetFile:
 
         data = b"".join(rows)
         rows.clear()  # `data` has them: keep only one copy
-        lists = [name for name, column in self._columns.items() if column.name == "text[]"]
         numbers = {"date": arrow.int32(), "timestamptz": arrow.int64(), "text[]": arrow.string()}
         read = {name: numbers.get(column.name, self._schema.field(name).type) for name, column in self._columns.items()}
         table = arrow_csv.read_csv(
@@ -131,14 +130,25 @@ class _ParquetFile:
             ),
         )
         del data  # the table has copies of its values
-        for name in lists:
-            values = [None if text is None else _LISTS.decode(text) for text in table[name].to_pylist()]
-            index = table.schema.get_field_index(name)
-            table = table.set_column(index, name, arrow.array(values, self._schema.field(name).type))
-        self._writer.write_table(table.cast(self._schema))
+        columns = [self._convert_column(name, table[name].combine_chunks()) for name in self._columns]
+        self._writer.write_table(arrow.table(columns, schema=self._schema))
+        del columns
         del table
         arrow.default_memory_pool().release_unused()
         return self._sink.take_bytes()
+
+    def _convert_column(self, name: str, column: Any) -> Any:
+        """Return a column as it was read in the type of the file.
+
+        Days and times were read as numbers, which stay as they are: `cast` would import `pyarrow.compute`, 10 MB of it.
+        """
+        import pyarrow as arrow
+
+        type_ = self._schema.field(name).type
+        if self._columns[name].name != "text[]":
+            return column.view(type_)
+        values = [None if text is None else _LISTS.decode(text) for text in column.to_pylist()]
+        return arrow.array(values, type_)
 
     def close(self) -> bytes:
         """Finish the file; return its last bytes."""
