@@ -27,7 +27,14 @@ from engine.provided_columns import PROVIDED_COLUMNS, SEARCH_COLUMN
 from engine.sql import rebuild, table_parts
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope
-from engine.store.connection import Connection, connect, fetch_records, fetch_rows, fetch_value
+from engine.store.connection import (
+    Connection,
+    connect,
+    fetch_records,
+    fetch_rows,
+    fetch_value,
+    keep_transaction_open,
+)
 from engine.store.errors import wrap_errors
 from engine.tables.compare_indexes import is_key_nullable, list_key_indexes, list_left_indexes, list_superfluous_indexes
 from engine.tables.ddl import (
@@ -40,10 +47,10 @@ from engine.tables.ddl import (
 from engine.tables.inspect import read_table
 from engine.tables.query_indexes import list_missing_indexes
 from engine.tables.rebuild_swap import (
-    BOUND_LOCKS_SQL,
     Rebuild,
     RebuildRefused,
     RebuildReport,
+    bound_locks,
     execute_all,
     fill_new_table,
     read_identities,
@@ -117,7 +124,7 @@ async def rebuild_spec(
 
 async def _lock_spec(connection: Connection, plan: Plan) -> None:
     """Lock the spec until the transaction of `connection` ends, which is idle for as long as the rebuild takes."""
-    await connection.execute(BOUND_LOCKS_SQL)
+    await keep_transaction_open(connection)
     if not await fetch_value(connection, rebuild.TRY_LOCK_SQL, {"spec": plan.name}):
         raise RebuildRefused(f"another rebuild of `{plan.name}` is running", hint="wait until it has ended")
 
@@ -134,7 +141,7 @@ async def _remove_new_table(work: Rebuild) -> None:
     """Remove what a rebuild that was killed has left behind, the table last: an erasure looks for it."""
     await execute_all(work, rebuild.FORGET_SPEC_SQL)
     async with work.connection.transaction():
-        await work.connection.execute(BOUND_LOCKS_SQL)
+        await bound_locks(work.connection)
         await work.connection.execute(f"drop table if exists {quote_table(work.new_plan.table)}")
 
 
@@ -146,7 +153,7 @@ async def _create_new_table(work: Rebuild) -> None:
     work.renames.clear()
     work.constraints.clear()
     async with connection.transaction():
-        await connection.execute(BOUND_LOCKS_SQL)
+        await bound_locks(connection)
         await connection.execute(rebuild.build_new_table_sql(work.plan.table, work.new_plan.table))
         work.statistics = await _list_statistics(work)  # before a changed type makes some of them anew
         for name, is_always in (await read_identities(work)).items():

@@ -20,20 +20,13 @@ from engine.rows.units import list_all_locks
 from engine.sql import lineage, rebuild, table_parts, versions
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope, build_plan_parameters
-from engine.store.connection import Connection, fetch_rows, fetch_value
+from engine.store.connection import Connection, fetch_rows, fetch_value, keep_transaction_open
 from engine.tables.catalog import Table
 from engine.tables.ddl import shorten_identifier
 
 T = TypeVar("T")
 
-#: Limit how long a transaction waits for a table: others wait behind it meanwhile. Foreign keys lock the tables that
-#: they refer to, when a table is created as when it is dropped. No statement takes too long, and no pause in which the
-#: new table is filled, whatever the server allows others.
-BOUND_LOCKS_SQL: Final = """
-select set_config('lock_timeout', '1s', true)
-union all select set_config(name, '0', true) from pg_settings
-where name in ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
-"""
+_BOUND_LOCKS_SQL: Final = "select set_config('lock_timeout', '1s', true), set_config('statement_timeout', '0', true)"
 _MOST_ATTEMPTS: Final = 60
 #: What is tried again. Time runs out where more arrives than is computed while others wait, or is still being written.
 _RETRIED: Final = (errors.LockNotAvailable, errors.DeadlockDetected, errors.UniqueViolation, TimeoutError)
@@ -109,6 +102,16 @@ def build_new_plan(plan: Plan, schema: str) -> Plan:
     return replace(plan, name=rebuild.build_rebuilt_name(plan.name), table=table, rebuilds=plan.name)
 
 
+async def bound_locks(connection: Connection) -> None:
+    """Limit how long the current transaction waits for a table, and nothing else of it, whatever the server allows.
+
+    Others wait behind it meanwhile. Foreign keys lock the tables that they refer to, when a table is created as when it
+    is dropped. No statement takes too long, and no pause in which the new table is filled.
+    """
+    await keep_transaction_open(connection)
+    await connection.execute(_BOUND_LOCKS_SQL)
+
+
 async def execute_all(work: Rebuild, statements: Iterable[str]) -> None:
     """Execute statements that take the names of the spec and of its temporary one."""
     for sql in statements:
@@ -132,7 +135,7 @@ async def swap_with_retry(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
             # The backfill in the swap would wait for them, and everybody else for the swap.
             raise TimeoutError("transactions that write step results have not ended")
         async with work.connection.transaction():
-            await work.connection.execute(BOUND_LOCKS_SQL)
+            await bound_locks(work.connection)
             await _release_ids(work)
             await _take_over_ids(work)  # most of them now, while nobody waits
         return await _swap_tables(work, drop_unsourced)
@@ -184,7 +187,7 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
     connection, plan, new_plan = work.connection, work.plan, work.new_plan
     result = RebuildReport(plan.name)
     async with connection.transaction():
-        await connection.execute(BOUND_LOCKS_SQL)
+        await bound_locks(connection)
         await connection.execute(rebuild.LOCK_SWAP_SQL, work.parameters)
         locks = ",".join(map(str, list_all_locks(plan.name)))
         await connection.execute(lineage.LOCK_UNITS_SQL, {"locks": locks})
