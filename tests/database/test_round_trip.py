@@ -10,9 +10,9 @@ from psycopg import errors
 
 from engine.sql.identifiers import Statement
 from engine.store import round_trip as module
-from engine.store.connection import Connection, RawJson, connect
+from engine.store.connection import Connection, RawJson, build_pool, connect
 from engine.store.round_trip import send_statements
-from engine.store.tenant import run_as_tenant
+from engine.store.tenant import open_tenant_transaction, run_as_tenant
 from tests.conftest import create_database
 
 T = TypeVar("T")
@@ -217,3 +217,26 @@ def test_a_caller_that_goes_away_leaves_no_half_read_connection(run: Any) -> Non
         return connection.closed or await send_statements(connection, [("select 2", {})])
 
     assert run(cancelled) in (True, [[(b"2",)]])
+
+
+def test_a_canceled_transaction_leaves_no_pipeline_to_the_next_user_of_a_pool(database: str) -> None:
+    async def use(pool: Any) -> None:
+        async with pool.connection() as connection, open_tenant_transaction(connection, ORG) as cursor:
+            await cursor.execute("select 1")
+            assert await cursor.fetchall() == [(1,)]
+
+    async def cancel_at_each_step() -> None:
+        pool = build_pool(database, 1)
+        await pool.open()
+        for steps in range(60):
+            task = asyncio.create_task(use(pool))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            async with pool.connection() as connection:
+                assert connection._pipeline is None, f"canceled after {steps} steps"
+            await use(pool)
+        await pool.close()
+
+    asyncio.run(cancel_at_each_step())
