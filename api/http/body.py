@@ -7,6 +7,7 @@ by one.
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Raw
 from starlette.requests import ClientDisconnect, Request
 
+from api.context import get_context
 from api.http.errors import Fault, InvalidBody
 from engine.errors import suggest_name
 from engine.values.exact_json import ExactError, Json, loads
@@ -37,15 +39,20 @@ _PYTHON_TYPE = re.compile(f"`({'|'.join(_JSON_TYPES)})`")
 MAX_QUERY_BYTES: Final = 1024 * 1024
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the request body, decompressed if it is gzip; `limit` is in bytes, before and after decompression.
+async def read_body(request: Request, most_bytes: int = sys.maxsize) -> bytes:
+    """Return the request body, decompressed if it is gzip.
 
-    Raises Fault 413 beyond `limit`, 415 for another compression, 422 for invalid gzip, and ClientDisconnect when the
-    client closes the connection.
+    It has at most as many bytes as the setting allows, or `most_bytes` where that is less, before and after
+    decompression. Raises Fault 413 beyond that, 415 for another compression, 422 for invalid gzip, and ClientDisconnect
+    when the client closes the connection.
     """
+    allowed = get_context(request).settings.max_body_bytes
+    limit = min(allowed, most_bytes)
+    more = ", or raise `DATA_ENGINE_MAX_BODY_BYTES` on the server" if allowed < most_bytes else ""
+    too_large = Fault("body_too_large", f"the body is larger than {limit} bytes", hint=f"send less{more}")
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
-        raise _build_too_large(limit)
+        raise too_large
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip"):
         hint = "send it as gzip, or without `content-encoding`"
@@ -58,42 +65,35 @@ async def read_body(request: Request, limit: int) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise _build_too_large(limit)
+            raise too_large
         chunks.append(chunk)
         if not message.get("more_body", False):
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            return _unpack_gzip(body, limit) if encoding == "gzip" else body
+            break
+    body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if encoding == "gzip":
+        body = _unpack_gzip(body, limit + 1)
+        if len(body) > limit:
+            raise too_large
+    return body
 
 
-def _unpack_gzip(body: bytes, limit: int) -> bytes:
-    """Decompress a gzip body, but not beyond `limit` bytes, which stops decompression bombs.
+def _unpack_gzip(body: bytes, most_bytes: int) -> bytes:
+    """Decompress a gzip body, but not beyond `most_bytes`, which stops decompression bombs.
 
-    Raises Fault 413 when there are more bytes, 422 for invalid gzip.
+    Raises Fault 422 for invalid gzip.
     """
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        text = unpacker.decompress(body, limit + 1)
+        text = unpacker.decompress(body, most_bytes)
     except zlib.error as error:
         raise _build_gzip_fault("the body is no gzip") from error
-    if len(text) > limit:
-        raise _build_too_large(limit)
-    if not unpacker.eof or unpacker.unused_data:
+    if len(text) < most_bytes and (not unpacker.eof or unpacker.unused_data):
         raise _build_gzip_fault("the gzip of the body is cut off, or something follows it")
     return text
 
 
 def _build_gzip_fault(sentence: str) -> Fault:
     return InvalidBody(sentence, code="invalid_gzip", hint="compress it again, or send it without `content-encoding`")
-
-
-def _build_too_large(limit: int) -> Fault:
-    return Fault(
-        "body_too_large",
-        f"the body is larger than {limit} bytes",
-        hint="send less"
-        if limit == MAX_QUERY_BYTES
-        else "send less, or raise `DATA_ENGINE_MAX_BODY_BYTES` on the server",
-    )
 
 
 def split_fields(body: bytes, known: Iterable[str], explain: Callable[[str], str] | None = None) -> dict[str, Raw]:

@@ -83,8 +83,7 @@ class BodyRoute(EndpointRoute):
 
         async def answer_request(request: Request) -> Response:
             await self.authenticate(request)
-            limit = min(get_context(request).settings.max_body_bytes, self.most_bytes)
-            return await respond(_ReadRequest(request, await read_body(request, limit)))
+            return await respond(_ReadRequest(request, await read_body(request, self.most_bytes)))
 
         return answer_request
 

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from api.context import get_context
 from api.dependencies import find_tenant
 from api.http.body import MAX_QUERY_BYTES, read_body
 from api.http.errors import Fault
@@ -37,7 +36,7 @@ async def answer_agent(request: Request) -> Response:
         check_installed()
     except McpMissing as error:
         raise Fault("mcp_unavailable", error.message, hint=error.hint) from error
-    body = await read_body(request, min(get_context(request).settings.max_body_bytes, MAX_QUERY_BYTES))
+    body = await read_body(request, MAX_QUERY_BYTES)
     mistake = find_mistake(body)
     if mistake is not None:
         return EncodedJsonResponse(mistake.encode_answer(), HTTPStatus.BAD_REQUEST)

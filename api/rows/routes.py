@@ -110,7 +110,7 @@ async def _upsert_rows(upsert: LiveUpsert, request: Request) -> Response:
     context = get_context(request)
     require_internal_key(request, context)
     org_id = read_organisation(request)
-    body = UpsertBody.parse(upsert.plan, await read_body(request, context.settings.max_body_bytes))
+    body = UpsertBody.parse(upsert.plan, await read_body(request))
     bind_run(body.rows[0].get("source_pipeline_run_id") if body.rows else None)
     async with context.connection() as connection:
         try:
@@ -173,8 +173,7 @@ def _build_source_fault(error: SourceRefused) -> Fault:
 async def _query_rows(plan: Plan, request: Request) -> Response:
     context = get_context(request)
     caller = await authenticate_tenant_or_admin(request, context)
-    limit = min(context.settings.max_body_bytes, MAX_QUERY_BYTES)
-    body = QueryBody.parse(plan, await read_body(request, limit))
+    body = QueryBody.parse(plan, await read_body(request, MAX_QUERY_BYTES))
     org_id = choose_organisation(caller, body.org_id)
     signer = CursorSigner.from_secrets(context.settings.jwt_secrets)
     query = body.build_query(plan, org_id, signer)
