@@ -132,8 +132,7 @@ class _ParquetFile:
         del data  # the table has copies of its values
         columns = [self._convert_column(name, table[name].combine_chunks()) for name in self._columns]
         self._writer.write_table(arrow.table(columns, schema=self._schema))
-        del columns
-        del table
+        del table, columns
         arrow.default_memory_pool().release_unused()
         return self._sink.take_bytes()
 
