@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -195,7 +196,8 @@ def slow_programs(place: Path) -> Path:
         (slow / program.name).symlink_to(program)
     (slow / "postgres").unlink()
     slowly = f"touch {place}/word/left; sleep 1"
-    script = f'#!/bin/sh\n[ "$1" = -D ] && {{ {slowly}; }}\nexec {programs}/postgres "$@"\n'
+    program = shlex.quote(str(programs / "postgres"))  # the checkout may be in a folder with a space
+    script = f'#!/bin/sh\n[ "$1" = -D ] && {{ {slowly}; }}\nexec {program} "$@"\n'
     (slow / "postgres").write_text(script)
     (slow / "postgres").chmod(0o755)
     (place / "word").mkdir()
