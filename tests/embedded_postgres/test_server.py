@@ -196,8 +196,8 @@ def slow_programs(place: Path) -> Path:
         (slow / program.name).symlink_to(program)
     (slow / "postgres").unlink()
     slowly = f"touch {place}/word/left; sleep 1"
-    program = shlex.quote(str(programs / "postgres"))  # the checkout may be in a folder with a space
-    script = f'#!/bin/sh\n[ "$1" = -D ] && {{ {slowly}; }}\nexec {program} "$@"\n'
+    server = shlex.quote(str(programs / "postgres"))  # the checkout may be in a folder with a space
+    script = f'#!/bin/sh\n[ "$1" = -D ] && {{ {slowly}; }}\nexec {server} "$@"\n'
     (slow / "postgres").write_text(script)
     (slow / "postgres").chmod(0o755)
     (place / "word").mkdir()
