@@ -70,8 +70,8 @@ _RUNNER_CODES: Final[Mapping[str, tuple[str, str]]] = {
     "provider_failed": ("The provider ended the research without an answer.", "`dex runs retry` orders anew."),
     "provider_cancelled": ("The research was cancelled at the provider.", "`dex runs retry` orders anew."),
     "provider_action_required": (
-        "The provider waits for somebody to act.",
-        "Look at the run at the provider, then `dex runs retry`.",
+        "The research goes on only when somebody acts at the provider; the order stays open.",
+        "Act there; then `dex orders collect`, or `dex runs retry`, takes the answer.",
     ),
     "not_recorded": (
         "The answer, or the result of the step, cannot be stored.",

@@ -117,6 +117,17 @@ class TestCollecting:
         assert (order["status"], order["cost"]) == ("failed", 0)
         assert world.select_steps(run_id)[0]["error_details"]["code"] == "provider_failed"
 
+    def test_research_that_waits_for_a_person_is_not_given_up(self, world: World) -> None:
+        run_id = world.queue_run([ICP], {**CONTEXT, "company_description": "[recorded:action_required]"})
+        assert world.run_worker().popen.returncode == 1
+        (step,) = world.select_steps(run_id)
+        assert step["error_details"]["code"] == "provider_action_required", step
+        (order,) = world.select_orders()
+        assert (order["status"], order["cost"]) == ("open", None)
+        world.run_dex("orders", "collect", order["id"])
+        assert_answered(world, run_id)
+        assert len(list_bought(world)) == 1
+
     def test_the_key_of_another_account_ends_no_order(self, world: World) -> None:
         run_id, order_id = self.time_out(world)
         with start_proxy(world.provider_url, answer_another_account) as url:

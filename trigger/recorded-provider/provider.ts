@@ -19,8 +19,8 @@ import { findResults, type Recording } from "./recordings.js";
 export const BEHAVIOURS = {
   failed: "the research fails",
   cancelled: "it is cancelled at the provider",
-  cancelling: "it is being cancelled",
-  action_required: "it waits for a person",
+  cancelling: "it is being cancelled until its status was asked",
+  action_required: "it waits for a person, who acts once its status was asked",
   forever: "it never ends",
   slow: "it takes three seconds longer",
   forgotten: "the provider does not know it afterwards",
@@ -64,8 +64,8 @@ interface RecordedOrder extends JsonObject {
   readonly made_up: boolean;
 }
 
-const ENDED_BEHAVIOURS = ["failed", "cancelled", "cancelling", "action_required"];
 const SLOW_DELAY_MS = 3000;
+const STILL_ACTIVE = "run is still active";
 
 export class RecordedProvider {
   /** Every accepted order, including those whose answer was lost: each is paid for. */
@@ -74,6 +74,8 @@ export class RecordedProvider {
   readonly counts = { ordered: 0, refused: 0, asked_status: 0, asked_result: 0 };
   readonly #research = new Map<string, Research>();
   readonly #seenKeys = new Set<string>();
+  /** The runs whose status was asked. */
+  readonly #askedRuns = new Set<string>();
   readonly #recordings: Recording[];
   readonly #delayMs: number;
 
@@ -120,23 +122,26 @@ export class RecordedProvider {
   fetchRun(runId: string): Reply {
     this.counts.asked_status += 1;
     const research = this.#findResearch(runId);
-    return research === undefined
-      ? buildErrorReply(404, "run not found")
-      : { status: 200, body: this.#buildRunBody(research) };
+    if (research === undefined) return buildErrorReply(404, "run not found");
+    const body = this.#buildRunBody(research);
+    this.#askedRuns.add(runId);
+    return { status: 200, body };
   }
 
   /** Return the result of a run, waiting up to `seconds` for it. */
   async waitForResult(runId: string, seconds: number): Promise<Reply> {
     this.counts.asked_result += 1;
     const research = this.#findResearch(runId);
-    if (research === undefined || ENDED_BEHAVIOURS.includes(research.behaviour)) {
+    const status = research === undefined ? "unknown" : this.#readStatus(research);
+    if (research === undefined || ["failed", "cancelled", "action_required"].includes(status)) {
       return buildErrorReply(404, "run not found or failed");
     }
+    if (status === "cancelling") return buildErrorReply(408, STILL_ACTIVE);
     if (research.behaviour === "mumbled" && this.#isFirstTime(runId)) return buildHtmlReply(200);
     const end = Math.min(research.readyAt, Date.now() + seconds * 1000);
     // A timer may end a millisecond early, and the run would be said to be active still.
     for (let left = end - Date.now(); left > 0; left = end - Date.now()) await pause(left);
-    if (Date.now() < research.readyAt) return buildErrorReply(408, "run is still active");
+    if (Date.now() < research.readyAt) return buildErrorReply(408, STILL_ACTIVE);
     const output = replaceContent(research.behaviour, research.result["output"] ?? null);
     return { status: 200, body: { ...research.result, run: this.#buildRunBody(research), output } };
   }
@@ -186,9 +191,17 @@ export class RecordedProvider {
     return research?.behaviour === "forgotten" ? undefined : research;
   }
 
-  #buildRunBody({ run, behaviour, readyAt }: Research): JsonObject {
-    const progress = Date.now() < readyAt ? "running" : "completed";
-    const status = ENDED_BEHAVIOURS.includes(behaviour) ? behaviour : progress;
+  #readStatus({ run, behaviour, readyAt }: Research): string {
+    if (behaviour === "failed" || behaviour === "cancelled") return behaviour;
+    const wasAsked = this.#askedRuns.has(run.run_id);
+    if (behaviour === "cancelling") return wasAsked ? "cancelled" : behaviour;
+    if (behaviour === "action_required" && !wasAsked) return behaviour;
+    return Date.now() < readyAt ? "running" : "completed";
+  }
+
+  #buildRunBody(research: Research): JsonObject {
+    const { run, behaviour } = research;
+    const status = this.#readStatus(research);
     const error =
       behaviour === "failed" ? { ref_id: "ref_recorded", message: "the research could not be completed" } : null;
     const isActive = ["queued", "running", "cancelling"].includes(status);

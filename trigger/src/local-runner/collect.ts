@@ -27,7 +27,7 @@ interface CollectTally {
   /** Their answers are recorded now. */
   completed: number;
   failed: number;
-  /** The provider has not finished them. */
+  /** The provider has not finished them, or waits for a person. */
   open: number;
   /** The provider or the engine could not be reached for them, or the provider does not know them. */
   unreachable: number;
@@ -90,7 +90,7 @@ async function collectOrder(
     return;
   }
   const state = await provider.fetchState(order.providerRunId ?? "", order.id, BLOCK_SECONDS, signal);
-  if (state.kind === "active") {
+  if (state.kind === "active" || state.kind === "needs_action") {
     tally.open += 1;
   } else if (state.kind === "unreachable" || state.kind === "unstorable") {
     throw new Error(state.message);

@@ -7,15 +7,15 @@ import { hideSecrets, readRequiredUrl, readSecret, type Environment } from "../s
 import { MaybeBoughtError, NotBoughtError, type Order, type Provider, type ResearchState } from "./provider.js";
 
 /**
- * Statuses of research that will have no result, in words. A status that is neither here nor known otherwise is one that
- * the provider added: its research has not ended, for what was paid for must not be given up.
+ * Statuses of research that will have no result, in words. Every other status, also one that the provider added, is that
+ * of research that has not ended, for what was paid for must not be given up: `cancelling` ends as `cancelled`.
  */
 const ENDINGS: Readonly<Record<string, string>> = {
   failed: "failed at the provider",
   cancelled: "was cancelled at the provider",
-  cancelling: "is being cancelled at the provider",
-  action_required: "waits at the provider for an action by a person",
 };
+/** The status of research that has not ended, and goes on only when somebody acts: waiting would not help. */
+const ACTION_REQUIRED = "action_required";
 /** Codes of network errors that mean that the request certainly did not arrive. */
 const NEVER_SENT_CODES = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN"];
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -127,6 +127,9 @@ async function fetchStatus(client: Parallel, runId: string, orderId: string): Pr
     if (foreign !== undefined) return foreign;
     if (!isObject(run) || typeof run.status !== "string") {
       return { kind: "unreachable", message: "the provider's answer names no status" };
+    }
+    if (run.status === ACTION_REQUIRED) {
+      return { kind: "needs_action", message: "it waits at the provider for an action by a person" };
     }
     const ending = ENDINGS[run.status];
     if (ending === undefined) return { kind: "active", status: hideSecrets(run.status) };

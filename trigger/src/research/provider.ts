@@ -25,6 +25,8 @@ export type ResearchState =
   | { kind: "active"; status: string }
   /** There is a result that cannot be read and never will be. */
   | { kind: "unstorable"; message: string }
+  /** There will be no result until somebody acts at the provider. */
+  | { kind: "needs_action"; message: string }
   /** There will be no result. */
   | { kind: "ended"; status: string; message: string }
   /** Under this id the provider knows no research, or that of another order: only a person can say what became of it. */

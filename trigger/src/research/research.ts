@@ -49,6 +49,7 @@ export interface Research {
 const DEFAULT_TIMEOUT_SECONDS = 2 * 60 * 60;
 /** The most attempts to order while the provider's limit per minute is reached; their pauses exceed a minute. */
 const ORDER_ATTEMPTS = 12;
+const STAYS_OPEN = "the order stays open, and `dex orders collect` or a retry of the run takes its answer";
 
 /**
  * Conduct the research of one step. Failed research, missing inputs and an exceeded budget give a failed result, not an
@@ -222,6 +223,9 @@ class Ordering {
       return state;
     }
     if (state.kind === "unstorable") return { kind: "refused", code: "not_recorded", message: state.message };
+    if (state.kind === "needs_action") {
+      return { kind: "refused", code: "provider_action_required", message: `${state.message}; ${STAYS_OPEN}` };
+    }
     if (state.kind === "unknown") {
       await this.#orders.recordUnknown(order.id, this.#holder, state.message);
       return { kind: "refused", code: "provider_unknown", message: `${state.message}; ${describeUnknown(order.id)}` };
@@ -246,9 +250,7 @@ class Ordering {
     const research = `research \`${order.providerRunId ?? ""}\` of order \`${order.id}\``;
     if (pending.kind === "refused") return { code: pending.code, message: `${research}: ${pending.message}` };
     const last = describePending(pending);
-    const message =
-      `${research} gave no result within ${this.#seconds} s; ${last}; the order stays open, ` +
-      "and `dex orders collect` or a retry of the run takes its answer";
+    const message = `${research} gave no result within ${this.#seconds} s; ${last}; ${STAYS_OPEN}`;
     return { code: "provider_timeout", message };
   }
 }
@@ -258,7 +260,10 @@ interface Failure {
   readonly message: string;
 }
 
-/** The answer cannot be read or stored, or the provider does not know the run: to ask again would not help. */
+/**
+ * The answer cannot be read or stored, the provider does not know the run, or a person has to act first: to ask again
+ * would not help.
+ */
 interface Refusal {
   readonly kind: "refused";
   readonly code: string;

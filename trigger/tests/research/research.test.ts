@@ -242,8 +242,8 @@ describe("each end at the provider", () => {
   const ENDS: [keyof typeof BEHAVIOURS, string, RegExp, number][] = [
     ["failed", "provider_failed", /failed at the provider: the research could not be completed/, 1],
     ["cancelled", "provider_cancelled", /was cancelled/, 1],
-    ["cancelling", "provider_cancelling", /is being cancelled/, 1],
-    ["action_required", "provider_action_required", /an action by a person/, 1],
+    ["cancelling", "provider_cancelled", /was cancelled/, 1],
+    ["action_required", "provider_action_required", /an action by a person; the order stays open/, 1],
     ["forgotten", "provider_unknown", /does not know run `trun_/, 1],
     ["unpaid", "not_bought", /402: insufficient credit.*nothing was bought/, 0],
     ["invalid", "not_bought", /422.*nothing was bought/, 0],
@@ -261,6 +261,15 @@ describe("each end at the provider", () => {
       assert.equal(result.provider_attempts.length, 1);
     });
   }
+
+  test("action_required: a retry takes the answer once somebody has acted, and buys nothing", async () => {
+    const book = new OrderBook();
+    const context = createCue("action_required");
+    const waiting = await conduct({ context, book });
+    assert.deepEqual([waiting.result.status, book.status, waiting.events.at(-1)], ["failed", "open", "released"]);
+    const retried = await conduct({ context, book });
+    assert.deepEqual([retried.result.status, retried.bought], ["found", 0]);
+  });
 
   test("forever: the step's time is up, and the run is named for whoever looks for it", async () => {
     const { result } = await conduct({ context: createCue("forever"), config: { timeout_seconds: 0.2 } });
