@@ -121,7 +121,7 @@ async def read_status(dsn: str, migrations_dir: Path) -> list[MigrationState]:
 
 
 async def list_pending(connection: Connection, migrations_dir: Path) -> list[str]:
-    """Return one sentence for each reason why the database is behind the migrations.
+    """Return why the database is behind the migrations, in one sentence; an empty list if it is not.
 
     A database that is ahead of the folder is not behind: a new release migrates while processes of the old one still
     run.
@@ -138,7 +138,10 @@ async def list_pending(connection: Connection, migrations_dir: Path) -> list[str
         migration_files.check_history(files, history)
     except MigrationError as error:
         return [error.message]
-    return [f"migration `{file.name}` is pending" for file in migration_files.list_pending(files, history)]
+    names = [file.name for file in migration_files.list_pending(files, history)]
+    if len(names) > 1:
+        return [f"{len(names)} migrations are pending, from `{names[0]}` to `{names[-1]}`"]
+    return [f"migration `{name}` is pending" for name in names]
 
 
 async def _plan_migrations(

@@ -78,7 +78,8 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
     files = [_read_migration(path) for path in sorted(folder.glob("*.sql"))]
     if all(file.number >= OWN_NUMBERS for file in files):
-        files += [_read_migration(path) for path in SHIPPED.glob("*.sql")]
+        shipped = [_read_migration(path) for path in SHIPPED.glob("*.sql")]
+        files += [file for file in shipped if file.number < OWN_NUMBERS]  # a checkout's own tables are not the engine's
     files.sort(key=lambda file: file.number)
     for previous, next_file in itertools.pairwise(files):
         if previous.number == next_file.number:

@@ -114,6 +114,21 @@ def test_a_migration_of_ones_own_whose_number_the_engine_has_taken_gets_another(
     assert run("migrate").stdout == f"applied {engine}\n"
 
 
+def test_a_database_without_tables_is_named_in_one_line(tmp_path: Path, empty_database: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("specs", "migrations"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC)
+    run = runner(tmp_path, empty_database)
+    checked = run("check", "--database").stdout
+    places = [line.split(" ")[:2] for line in checked.splitlines() if "TABLE" in line]
+    assert places == [["migrations:", "TABLE514"], ["quotes:", "TABLE501"]], checked
+    for command in ("verify", "coverage"):
+        refused = run(command)
+        message, hint = refused.stderr.splitlines()
+        assert message.startswith("dex: the database refuses: relation") and "run `dex migrate`" in hint
+
+
 def asked(dex: Dex, *filters: str) -> int:
     """How many rows a query by these filters gives."""
     done = dex("query", "quotes", "--json", *(word for text in filters for word in ("--filter", text)))

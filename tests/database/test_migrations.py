@@ -325,12 +325,13 @@ async def test_a_baseline_of_a_database_that_has_nothing_marks_nothing(empty_dat
 
 async def test_readiness_hears_of_what_is_behind_and_not_of_what_is_ahead(empty_database: str, small: Path) -> None:
     async with await connect(empty_database) as connection:
-        assert await list_pending(connection, small) == [
-            "migration `001_one.sql` is pending",
-            "migration `003_three.sql` is pending",
-        ]
+        both = "2 migrations are pending, from `001_one.sql` to `003_three.sql`"
+        assert await list_pending(connection, small) == [both]
         await migrate(empty_database, small)
         assert await list_pending(connection, small) == []
+        (small / "004_four.sql").write_text("create table four (id integer);")
+        assert await list_pending(connection, small) == ["migration `004_four.sql` is pending"]
+        (small / "004_four.sql").unlink()
         (small / "003_three.sql").rename(small / "003_drei.sql")
         assert "`003_drei.sql` is not what was applied" in (await list_pending(connection, small))[0]
         (small / "003_drei.sql").unlink()
