@@ -92,7 +92,7 @@ def backfill_spec(
         report = backfill_with_progress(
             dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview, shard=part
         )
-    _print_backfill(report, dry_run or preview, as_json)
+    _print_backfill(report, dry_run or preview, as_json, limit)
     raise typer.Exit(1 if has_trouble(report, limit) and not (dry_run or preview) else 0)
 
 
@@ -101,9 +101,13 @@ def has_trouble(report: dict[str, Any], limit: int | None = None) -> bool:
 
     With `limit`, only that many step results were to be processed; others that are still pending do not count.
     """
-    beyond = 0 if limit is None else max(report["found"] - limit, 0)
-    troubles = (report["rejected"], report["refused"], report["pending"] > beyond, report["stale_rows"])
-    return any(troubles) or "error" in report
+    has_pending = report["pending"] > _count_beyond(report, limit)
+    return bool(report["rejected"] or report["refused"] or has_pending or report["stale_rows"] or "error" in report)
+
+
+def _count_beyond(report: Mapping[str, Any], limit: int | None) -> int:
+    """Return how many of the step results in a report `limit` leaves out."""
+    return 0 if limit is None else max(report["found"] - limit, 0)
 
 
 def _choose_targets(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
@@ -172,7 +176,7 @@ def _relax_garbage_collection() -> None:
     gc.set_threshold(_GARBAGE_THRESHOLD)
 
 
-def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool) -> None:
+def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool, limit: int | None) -> None:
     if as_json:
         terminal.print_json(report)
         return
@@ -182,6 +186,8 @@ def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool)
     if "preview" in report:
         _print_preview(report["preview"])
     terminal.print_note(f"{report['seconds']} s{'; nothing was written' if writes_nothing else ''}")
+    if beyond := _count_beyond(report, limit):
+        terminal.print_note(f"{beyond} step result(s) beyond `--limit` were not looked at; above they count as pending")
     if not writes_nothing:
         print_next_command(report)
 

@@ -69,7 +69,9 @@ def _print_drifts(drifts: Sequence[Drift], total: int, as_json: bool) -> None:
 
 def show_extraction(
     spec: SpecName,
-    file: Annotated[str | None, typer.Argument(help="A step output, a whole output_payload, or `-`.")] = None,
+    file: Annotated[
+        str | None, typer.Argument(help="A step output, a whole output_payload, or `-`.", metavar="[FILE]")
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Instead of a file: a folder of Parquet or JSONL."),
@@ -139,7 +141,9 @@ def _print_extraction(plan: Plan, result: Extraction, traces: list[Trace]) -> No
 
 
 def draft_spec(
-    operation: Annotated[str, typer.Argument(help="The operation's id, such as company.derive.customers.")],
+    operation: Annotated[
+        str, typer.Argument(help="The operation's id, such as company.derive.customers.", metavar="OPERATION")
+    ],
     from_sample: Annotated[
         Path | None, typer.Option("--from-sample", help="A step output or a whole output_payload.")
     ] = None,
