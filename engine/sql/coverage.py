@@ -61,15 +61,15 @@ group by org_id, outcome
     return Statement("union all".join(parts), parameters)
 
 
-def build_reason_counts_statement(plan: Plan) -> Statement:
-    """Count the reasons in the ledger of a plan's present digest by (code, field), over all organisations."""
-    text = """
+def build_reason_counts_statement(plan: Plan, org_ids: Sequence[str] | None) -> Statement:
+    """Count the reasons in the ledger of a plan's present digest by (code, field)."""
+    text = f"""
 select reason ->> 'code', reason ->> 'field', count(*)
 from step_persistence, jsonb_array_elements(reasons) as reason
-where spec = %(spec)s and spec_digest = %(digest)s and reasons <> '[]'
+where spec = %(spec)s and spec_digest = %(digest)s and reasons <> '[]' and {_restrict_to_orgs(org_ids)}
 group by 1, 2
 """
-    return Statement(text, build_plan_parameters(plan))
+    return Statement(text, {**build_plan_parameters(plan), "org_ids": org_ids})
 
 
 def _restrict_to_orgs(org_ids: Sequence[str] | None, source: str = "") -> str:

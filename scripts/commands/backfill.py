@@ -305,7 +305,7 @@ def show_coverage(
     For each spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
     elements = rows + duplicates + refused.
     """
-    from engine.backfill.coverage import fetch_coverage, list_results_by_outcome
+    from engine.backfill.coverage import count_reasons, fetch_coverage, list_results_by_outcome
     from engine.backfill.fill_rates import fetch_fill_rates
 
     if explain is not None and explain not in _EXPLAINED:
@@ -320,20 +320,30 @@ def show_coverage(
         _print_fill_rates(rates, as_json)
         return
 
+    orgs = [org_id] if org_id else None
     results: list[dict[str, Any]] = []
+    reasons: dict[str, Mapping[tuple[str, str | None], int]] = {}
 
     async def read_accounts(connection: Connection) -> list[dict[str, Any]]:
         for plan in chosen if explain is not None else ():
             found = await list_results_by_outcome(connection, plan, str(explain), org_id, limit)
             terminal.print_cut(len(found), limit, f"step results of `{plan.name}`")
             results.extend({"spec": plan.name, **row} for row in found)
-        return await fetch_coverage(connection, chosen, org_id and [org_id]) if explain is None or strict else []
+        accounts = await fetch_coverage(connection, chosen, orgs) if explain is None or strict else []
+        refused = {account["spec"] for account in accounts if account["rejected"] or account["refused"]}
+        for plan in chosen if not as_json else ():
+            if plan.name in refused:
+                reasons[plan.name] = dict((await count_reasons(connection, plan, orgs)).most_common())
+        return accounts
 
     accounts = run_in_database(read_accounts, org_id)
     if as_json:
         terminal.print_json(accounts if explain is None else results)
     elif explain is None:
         terminal.print_rows(("spec", "org_id", *_NUMBERS, *ELEMENT_COUNTS, "stale_rows"), accounts)
+        for name, counts in reasons.items():
+            terminal.print_line(f"{name}: reasons on record")
+            terminal.print_reason_counts(counts)
     else:
         _print_explained(results)
     if strict:
