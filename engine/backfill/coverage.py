@@ -43,11 +43,11 @@ async def fetch_account(connection: Connection, plan: Plan) -> Account:
         result.outcomes += account.outcomes
         result.elements += account.elements
         result.stale_rows += account.stale_rows
-    result.reasons = await count_reasons(connection, plan)
+    result.reasons = await fetch_reason_counts(connection, plan)
     return result
 
 
-async def count_reasons(
+async def fetch_reason_counts(
     connection: Connection, plan: Plan, org_ids: Sequence[str] | None = None
 ) -> Counter[tuple[str, str | None]]:
     """Return how often each reason, by code and field, is recorded in the ledger of a spec.

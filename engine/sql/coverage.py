@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.lineage import COUNT_STALE_SQL
-from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT, build_plan_parameters
+from engine.sql.step_results import FOUND, PENDING, QUEUED, RECORDED_AT, build_plan_parameters
 
 #: Disable index scans for the transaction as long as the tables were not vacuumed, for counts over all organisations.
 #: Between a load and the first vacuum, an index-only scan visits the table for every entry, which takes several times
@@ -92,7 +92,7 @@ def build_results_by_outcome_statement(
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
     condition = {
         "found": "true",
-        "pending": QUEUED if queued else "ledger.step_result_id is null",
+        "pending": QUEUED if queued else PENDING,
         "rejected": "(ledger.outcome = %(outcome)s or ledger.refused_count > 0)",  # partly refused ones too
         "refused": "ledger.refused_count > 0",
     }.get(outcome, "ledger.outcome = %(outcome)s")

@@ -305,7 +305,7 @@ def show_coverage(
     For each spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
     elements = rows + duplicates + refused.
     """
-    from engine.backfill.coverage import count_reasons, fetch_coverage, list_results_by_outcome
+    from engine.backfill.coverage import fetch_coverage, fetch_reason_counts, list_results_by_outcome
     from engine.backfill.fill_rates import fetch_fill_rates
 
     if explain is not None and explain not in _EXPLAINED:
@@ -333,7 +333,7 @@ def show_coverage(
         refused = {account["spec"] for account in accounts if account["rejected"] or account["refused"]}
         for plan in chosen if not as_json else ():
             if plan.name in refused:
-                reasons[plan.name] = dict((await count_reasons(connection, plan, orgs)).most_common())
+                reasons[plan.name] = dict((await fetch_reason_counts(connection, plan, orgs)).most_common())
         return accounts
 
     accounts = run_in_database(read_accounts, org_id)
