@@ -66,6 +66,17 @@ def test_explain_follows_every_element(project: Path) -> None:
     assert 'people of element 1  <- item.people\n    raw        "1,200"\n    rejected   ' in text
 
 
+def test_what_is_stored_is_shown_as_json(project: Path) -> None:
+    more = '  tags: {type: "text[]", path: item.tags}\n  open: {type: boolean, path: item.open}\n'
+    (project / "specs" / "offices.yaml").write_text(SPEC + more)
+    office = {**OUTPUT["offices"][0], "tags": ["hq"], "open": False}
+    (project / "output.json").write_text(json.dumps({"company": "ACME", "offices": [office]}))
+    text = run_dex(project, "extract offices output.json --explain")
+    stored = [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith("    stored ")]
+    assert [*stored[:3], *stored[4:]] == ['"acme"', '"Oslo"', "5", '["hq"]', "false"], "not as Python spells it"
+    assert len(stored[3]) == 80 and stored[3].startswith('{"') and stored[3].endswith("…")
+
+
 def test_a_value_is_printed_as_it_stands(project: Path) -> None:
     assert '"note":":key: [red]old[/red]"' in run_dex(project, "extract offices output.json")
 
