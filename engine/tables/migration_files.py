@@ -135,13 +135,18 @@ def check_baseline(files: Iterable[Migration], baseline: int) -> None:
         )
 
 
+def is_unchanged(applied: AppliedMigration, file: Migration) -> bool:
+    """Return whether a file is what was applied, under the same name."""
+    return (file.name, file.checksum) == (applied.name, applied.checksum)
+
+
 def _check_unchanged(applied: AppliedMigration, file: Migration | None) -> None:
     if file is None:
         raise MigrationError(
             f"`{applied.name}` was applied at {applied.applied_at}, and the file is missing",
             hint="restore it: a migration that was applied anywhere stays as it is",
         )
-    if (file.name, file.checksum) != (applied.name, applied.checksum):
+    if not is_unchanged(applied, file):
         raise MigrationError(
             f"`{file.name}` is not what was applied at {applied.applied_at}:"
             f" `{applied.name}` had the checksum {applied.checksum}, `{file.name}` has {file.checksum}",

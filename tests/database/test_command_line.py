@@ -71,6 +71,9 @@ def test_a_project_without_migrations_begins_with_those_of_the_installation(
     assert drafted.stdout == "wrote migrations/1001_quotes.sql\n", drafted.stderr
     applied = run("migrate").stdout.split()[1::2]
     assert (applied[0], applied[-1]) == ("001_tenancy.sql", "1001_quotes.sql")
+    (tmp_path / "migrations" / "1001_quotes.sql").write_text("select 1;")
+    status = run("migrate", "--status")
+    assert status.returncode == 1 and status.stdout.split()[-3:] == ["applied", "1001_quotes.sql", "changed"]
 
 
 def test_a_migration_of_ones_own_in_a_checkout_leaves_the_numbers_to_the_engine(
