@@ -25,7 +25,7 @@ class _GeneratedFinder:
 
         try:
             folder = find_project().root / "engine"
-        except ProjectNotFound:
+        except (ProjectNotFound, OSError):  # OSError: the working folder is gone
             return None
         if not (folder / "generated" / "__init__.py").is_file():
             return None
