@@ -25,6 +25,7 @@ from starlette.requests import Request
 from api.context import Context
 from api.http.errors import Fault, Unauthorized
 from engine.store import identity
+from engine.store.caller_roles import SPENDERS, CallerRole
 from engine.values.uuid_text import parse_uuid
 
 #: PyJWT's warning about short secrets is switched off: `load_settings` rejects them at the start.
@@ -38,8 +39,6 @@ ALGORITHMS = ["HS256"]
 #: Seconds by which the clock of who issued a JWT may differ from ours: otherwise a clock that is a little behind would
 #: refuse every session at its beginning.
 _CLOCK_DIFFERENCE = 30
-#: The roles that may start paid work.
-SPENDERS = ("org_admin", "company_admin")
 
 
 class CallerKind(StrEnum):
@@ -58,7 +57,7 @@ class Caller:
     kind: CallerKind
     org_id: str | None
     company_id: str | None = None
-    role: str = "org_admin"
+    role: str = CallerRole.ORG_ADMIN
     subject: str | None = None
 
 
@@ -167,7 +166,7 @@ def require_spender(caller: Caller) -> None:
         raise Fault(
             "may_not_spend",
             f"the role `{caller.role[:40]}` may not start paid work",
-            hint="use a token with the role `org_admin` or `company_admin`",
+            hint=f"use a token with the role {' or '.join(f'`{role}`' for role in SPENDERS)}",
         )
 
 
@@ -272,9 +271,13 @@ def _build_session_caller(claims: Mapping[str, Any]) -> Caller:
     company = parse_uuid(company_id)
     if company_id is not None and company is None:
         raise Unauthorized("invalid_token", "Session token holds an invalid `company_id`")
-    role = claims.get("role")
+    role = str(claims.get("role") or CallerRole.MEMBER)
     return Caller(
-        kind=CallerKind.SESSION, org_id=org_id, company_id=company, role=str(role or "member"), subject=str(subject)
+        kind=CallerKind.SESSION,
+        org_id=org_id,
+        company_id=company,
+        role=role,
+        subject=str(subject),
     )
 
 

@@ -27,8 +27,9 @@ _NOT_BUILT: Final = "The console is not built: run `make setup`, then load this 
 
 
 def build_console_routes() -> list[BaseRoute]:
-    """Return the routes of the page and of the files it loads."""
+    """Return the routes of the page and of the files it loads; `/`, which has nothing of its own, leads to it."""
     return [
+        Route("/", _lead_to_page),
         Route("/console", _answer_page),
         Route("/console/", _redirect_to_page),
         Mount("/console", _BuiltFiles(directory=BUILT / "console", check_dir=False)),
@@ -40,6 +41,11 @@ async def _answer_page(request: Request) -> Response:
     if not page.is_file():
         return PlainTextResponse(_NOT_BUILT, status_code=503)
     return Response(page.read_bytes(), media_type="text/html", headers=_PAGE_HEADERS)
+
+
+async def _lead_to_page(request: Request) -> Response:
+    """Redirect to the page by an address relative to this one, as a proxy may add a prefix to both."""
+    return RedirectResponse("console")
 
 
 async def _redirect_to_page(request: Request) -> Response:

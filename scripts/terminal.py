@@ -93,9 +93,14 @@ def print_account(account: Mapping[str, Any], *, is_trial: bool = False) -> None
     elements = " + ".join(f"{account[name]} {name}" for name in ELEMENT_COUNTS[1:])
     stale = f"; {account['stale_rows']} row(s) have to be computed again" if account["stale_rows"] else ""
     print_line(f"  {account['elements']} elements {equals} {elements}{stale}")
-    for reason in account["reasons"]:
-        where = f" in `{reason['field']}`" if reason["field"] else ""
-        print_line(f"  {reason['count']} x {reason['code']}{where}")
+    print_reason_counts({(reason["code"], reason["field"]): reason["count"] for reason in account["reasons"]})
+
+
+def print_reason_counts(counts: Mapping[tuple[str, str | None], int]) -> None:
+    """Print how often each reason, by code and field, was recorded."""
+    for (code, field), count in counts.items():
+        where = f" in `{field}`" if field else ""
+        print_line(f"  {count} x {code}{where}")
 
 
 @contextmanager

@@ -20,6 +20,9 @@ from scripts.processes import start_process
 from tests.conftest import ROOT
 from tests.plain_http import HTTP
 
+#: A table that the checkout has made for itself, as in its tutorial; it has the number that `dex init` begins with.
+OF_THE_CHECKOUT = "1001_of_the_checkout.sql"
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -30,6 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
     for name in ("pyproject.toml", "requirements.in"):
         shutil.copy(ROOT / name, source)
+    (source / "migrations" / OF_THE_CHECKOUT).write_text("select 1;")
     folder = tmp_path_factory.mktemp("wheels")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
     subprocess.run(command, check=True, timeout=200)
@@ -64,7 +68,7 @@ def test_what_is_inside(wheel: Path) -> None:
     assert {folder for folder in folders if not folder.endswith(".dist-info")} == {"engine", "api", "scripts"}
     assert not [name for name in names if "node_modules" in name or name.endswith((".tsx", ".ts"))]
     shipped = sorted(name.split("/")[-1] for name in names if name.startswith("engine/migrations/"))
-    assert shipped == sorted(file.name for file in (ROOT / "migrations").glob("*.sql"))
+    assert shipped == sorted([OF_THE_CHECKOUT, *(file.name for file in (ROOT / "migrations").glob("*.sql"))])
     assert {"engine/orders/prices.toml", "engine/runs/runs.sql", "api/console/dist/index.html"} <= set(names)
 
 
@@ -85,12 +89,17 @@ def test_a_project_elsewhere(dex: Path, database: str, empty_database: str, tmp_
     assert "the database of `DATABASE_URL` in .env" in migrated.stderr
     applied = migrated.stdout.split()[1::2]
     assert applied[0] == "001_tenancy.sql" and applied[-1] == "1001_company_competitors.sql"
+    assert OF_THE_CHECKOUT not in applied
     org = run(dex, project, "org", "create", "Ours").stdout.strip()
     draft = run(dex, project, "new", "company.derive.news", "--columns", "title:text")
     assert draft.returncode == 0, draft.stderr
     drafted = run(dex, project, "draft-migration", "company_news")
     assert "wrote migrations/1002_company_news.sql" in drafted.stdout, drafted.stderr
     assert run(dex, project, "migrate").stdout.split() == ["applied", "1002_company_news.sql"]
+    assert run(dex, project, "generate").returncode == 0
+    program = f"from engine.generated import query_company_news as query; print(query(org_id='{org}'))"
+    done = run(dex.with_name("python"), project, "-c", program, DATABASE_URL=empty_database)
+    assert done.stdout == "[]\n", done.stderr
 
     elsewhere = run(dex, project, "migrate", "--status", DATABASE_URL=database)
     assert "1001_company_competitors.sql" in elsewhere.stdout and "pending" in elsewhere.stdout, "the environment wins"

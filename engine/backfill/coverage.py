@@ -43,10 +43,20 @@ async def fetch_account(connection: Connection, plan: Plan) -> Account:
         result.outcomes += account.outcomes
         result.elements += account.elements
         result.stale_rows += account.stale_rows
-    async with wrap_errors():
-        rows = await fetch_rows(connection, *coverage.build_reason_counts_statement(plan))
-    result.reasons.update({(code, name): count for code, name, count in rows})
+    result.reasons = await fetch_reason_counts(connection, plan)
     return result
+
+
+async def fetch_reason_counts(
+    connection: Connection, plan: Plan, org_ids: Sequence[str] | None = None
+) -> Counter[tuple[str, str | None]]:
+    """Return how often each reason, by code and field, is recorded in the ledger of a spec.
+
+    Without `org_ids` those of all organisations.
+    """
+    async with wrap_errors():
+        rows = await fetch_rows(connection, *coverage.build_reason_counts_statement(plan, org_ids))
+    return Counter({(code, name): count for code, name, count in rows})
 
 
 async def _fetch_accounts(

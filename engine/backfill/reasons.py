@@ -39,8 +39,8 @@ async def count_reasons(
 
 async def list_step_results(connection: Connection, plan: Plan, wanted: StepFilter) -> list[bytes]:
     """Return the newest step results that match the filter `wanted`, each as JSON text."""
-    statement = build_steps_statement(plan, wanted)
     async with wrap_errors():
+        statement = build_steps_statement(plan, wanted, queued=await is_queued(connection, plan))
         (rows,) = await run_as_tenant(connection, wanted.org_id, [statement])
     return [text for (text,) in rows if text is not None]
 

@@ -18,7 +18,7 @@ from engine.backfill.staging import StagingTable
 from engine.plan import Plan
 from engine.rows.extract import Reason
 from engine.rows.fold import FoldedRow, UnitFold
-from engine.rows.keys import sort_key
+from engine.rows.keys import build_sort_key
 from engine.rows.outcomes import Outcome
 from engine.store.errors import DISCARDED_MESSAGE, is_row_error
 from engine.store.long_values import describe_long_value
@@ -76,7 +76,7 @@ class FoldWriter:
         """
         if not rows:
             return []
-        ordered = sorted(rows, key=lambda row: sort_key((row.fold.unit.org_id, *row.key)))
+        ordered = sorted(rows, key=lambda row: build_sort_key((row.fold.unit.org_id, *row.key)))
         pending = deque([await self.table.copy_rows(ordered)])
         refusals: list[Refusal] = []
         while pending:

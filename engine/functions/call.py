@@ -214,7 +214,7 @@ async def _store_rows(statement: LiveUpsert, org_id: str, rows: list[Row], conne
     try:
         result = await statement.write_rows(connection, org_id, rows, all_or_none=True)
     except UnknownOrganisation as error:
-        raise refuse_organisation(org_id) from error
+        raise build_unknown_organisation_error(org_id) from error
     except SourceRefused as error:
         hint = "pass ids of one submission, run and step result of the organisation in `org_id`"
         raise SourceRefused(error.field, hint=hint) from error
@@ -232,11 +232,11 @@ async def _fetch_page(plan: Plan, page_query: Query, connection: Connection) -> 
         try:
             await check_organisation(connection, page_query.tenant)
         except UnknownOrganisation as error:
-            raise refuse_organisation(page_query.tenant) from error
+            raise build_unknown_organisation_error(page_query.tenant) from error
     return page
 
 
-def refuse_organisation(org_id: str) -> Refused:
+def build_unknown_organisation_error(org_id: str) -> Refused:
     """Return the error for an organisation that does not exist."""
     message = f"there is no organisation `{org_id}`"
     return Refused([Reason("unknown_organisation", "org_id", message)], hint="check the organisation's id")

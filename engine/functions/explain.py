@@ -9,7 +9,7 @@ from uuid import UUID
 from engine.errors import EngineError
 from engine.explain.history import History, read_history
 from engine.explain.row import Explanation, explain_row
-from engine.functions.call import convert_uuid, find_statement, parse_organisation, refuse_organisation
+from engine.functions.call import build_unknown_organisation_error, convert_uuid, find_statement, parse_organisation
 from engine.functions.event_loop import call_with_connection
 from engine.plan import Plan
 from engine.rows.given_values import Refused
@@ -107,5 +107,5 @@ async def _raise_row_missing(connection: Connection, plan: Plan, org_id: str, ro
     try:
         await check_organisation(connection, org_id)
     except UnknownOrganisation as error:
-        raise refuse_organisation(org_id) from error
+        raise build_unknown_organisation_error(org_id) from error
     raise RowMissing(f"there is no row `{row_id}` of `{plan.name}`", hint="check the id and the organisation")

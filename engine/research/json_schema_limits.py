@@ -13,7 +13,8 @@ from engine.research.providers import ResearchProvider
 Schema: TypeAlias = "dict[str, Any]"
 SchemaPlace: TypeAlias = "tuple[str | int, ...]"
 
-_TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+#: The values of `type` in a JSON Schema.
+TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 #: Keywords that contain schemas by name, one schema, and a list of schemas.
 _BY_NAME = ("properties", "$defs", "definitions")
 _ONE = ("items", "additionalProperties", "not")
@@ -115,8 +116,8 @@ def _check_node(place: SchemaPlace, node: Schema, provider: ResearchProvider) ->
         message = f"{title} does not know the keyword `{keyword}`"
         yield _build_mistake((*place, keyword), message, "say it in the `description`")
     for kind in list_types(node):
-        if kind not in _TYPES:
-            yield _build_mistake((*place, "type"), f"`{kind}` is no type of JSON Schema", suggest_name(kind, _TYPES))
+        if kind not in TYPES:
+            yield _build_mistake((*place, "type"), f"`{kind}` is no type of JSON Schema", suggest_name(kind, TYPES))
     if node.get("type") == "null" and not (place and place[-2:-1] and place[-2] in _LISTS):
         hint = 'write both, "type": ["string", "null"]'
         yield _build_mistake((*place, "type"), f"`null` alone is no type of an answer at {title}", hint)

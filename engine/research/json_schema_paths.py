@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
-from engine.research.json_schema_limits import Schema, list_types
+from engine.research.json_schema_limits import TYPES, Schema, list_types
 
 #: The step into every element of an array.
 EACH = None
@@ -44,14 +44,13 @@ def _follow_steps(schema: Schema, steps: Sequence[str | None]) -> Iterator[Schem
         yield from _list_variants(schema, node)
 
 
-_ANY_KIND = {"array", "boolean", "integer", "null", "number", "object", "string"}
 _MOST_REFERENCES = 20
 
 
 def _list_kinds_of_values(node: Schema) -> set[str]:
     values = node.get("enum", [node["const"]] if "const" in node else None)
     if not isinstance(values, list):
-        return _ANY_KIND
+        return set(TYPES)
     names = {bool: "boolean", str: "string", list: "array", dict: "object", type(None): "null"}
     return {names.get(type(value), "number") for value in values}
 

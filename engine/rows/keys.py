@@ -22,9 +22,9 @@ def select_last_of_key(plan: Plan, elements: Iterable[tuple[int, Row]]) -> list[
     If every transaction locks rows in the same order, two of them cannot deadlock.
     """
     last = {build_key(plan, row): (index, row) for index, row in elements}
-    return [last[key] for key in sorted(last, key=sort_key)]
+    return [last[key] for key in sorted(last, key=build_sort_key)]
 
 
-def sort_key(key: Key) -> list[tuple[bool, str]]:
+def build_sort_key(key: Key) -> list[tuple[bool, str]]:
     """Return what to sort a key by: texts with nulls last, since Python cannot compare values of different types."""
     return [(part is None, str(part)) for part in key]

@@ -27,7 +27,7 @@ def build_waiting_statement(plan: Plan, org_id: str) -> Statement:
 
 
 def build_numbering_statements(plan: Plan, org_id: str) -> list[Statement]:
-    """Number the oldest changes of a plan's rows in an organisation that have no number yet, at most 10,000 of them.
+    """Build the statements that number the oldest unnumbered changes of an organisation's rows: at most 10,000.
 
     Run the statements in one transaction, in order: insert the counter, lock it, number the changes. They are separate,
     since a statement sees only what was committed when it began: the last begins after the lock, so it sees the numbers

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.lineage import COUNT_STALE_SQL
-from engine.sql.step_results import FOUND, QUEUED, RECORDED_AT, build_plan_parameters
+from engine.sql.step_results import FOUND, PENDING, QUEUED, RECORDED_AT, build_plan_parameters
 
 #: Disable index scans for the transaction as long as the tables were not vacuumed, for counts over all organisations.
 #: Between a load and the first vacuum, an index-only scan visits the table for every entry, which takes several times
@@ -61,15 +61,15 @@ group by org_id, outcome
     return Statement("union all".join(parts), parameters)
 
 
-def build_reason_counts_statement(plan: Plan) -> Statement:
-    """Count the reasons in the ledger of a plan's present digest by (code, field), over all organisations."""
-    text = """
+def build_reason_counts_statement(plan: Plan, org_ids: Sequence[str] | None) -> Statement:
+    """Count the reasons in the ledger of a plan's present digest by (code, field)."""
+    text = f"""
 select reason ->> 'code', reason ->> 'field', count(*)
 from step_persistence, jsonb_array_elements(reasons) as reason
-where spec = %(spec)s and spec_digest = %(digest)s and reasons <> '[]'
+where spec = %(spec)s and spec_digest = %(digest)s and reasons <> '[]' and {_restrict_to_orgs(org_ids)}
 group by 1, 2
 """
-    return Statement(text, build_plan_parameters(plan))
+    return Statement(text, {**build_plan_parameters(plan), "org_ids": org_ids})
 
 
 def _restrict_to_orgs(org_ids: Sequence[str] | None, source: str = "") -> str:
@@ -92,7 +92,7 @@ def build_results_by_outcome_statement(
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
     condition = {
         "found": "true",
-        "pending": QUEUED if queued else "ledger.step_result_id is null",
+        "pending": QUEUED if queued else PENDING,
         "rejected": "(ledger.outcome = %(outcome)s or ledger.refused_count > 0)",  # partly refused ones too
         "refused": "ledger.refused_count > 0",
     }.get(outcome, "ledger.outcome = %(outcome)s")

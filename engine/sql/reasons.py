@@ -49,11 +49,14 @@ limit %(limit)s::int
     return Statement(text, {**build_digest_parameters(plans), "org_id": org_id, "limit": limit})
 
 
-def build_steps_statement(plan: Plan, wanted: StepFilter) -> Statement:
-    """Select step results, newest first, with their outcomes and reasons as JSON texts."""
+def build_steps_statement(plan: Plan, wanted: StepFilter, *, queued: bool) -> Statement:
+    """Select step results, newest first, with their outcomes and reasons as JSON texts.
+
+    `queued` as for `build_pending_statement`.
+    """
     conditions = {
         None: "true",
-        "pending": "ledger.step_result_id is null",
+        "pending": QUEUED if queued else PENDING,
         "rejected": "(ledger.outcome = 'rejected' or ledger.refused_count > 0)",  # partly refused ones too
     }
     reason = {"code": wanted.code, **({} if wanted.field is None else {"field": wanted.field})}

@@ -13,6 +13,7 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from engine.errors import EngineError
+from engine.store.caller_roles import CallerRole
 from engine.store.connection import Connection, fetch_value
 from engine.store.errors import UnknownOrganisation, wrap_errors
 
@@ -73,7 +74,7 @@ class NewToken:
 
     org_id: str
     name: str
-    role: str
+    role: CallerRole
     lifetime: timedelta | None = None
     company_id: str | None = None
     user_id: str | None = None

@@ -46,6 +46,13 @@ class State(StrEnum):
     APPLIED = "applied"
     BASELINE = "baseline"  # applied by hand and only recorded
     PENDING = "pending"
+    CHANGED = "changed"  # applied, and the file is not what was applied
+    MISSING = "missing"  # applied, and there is no such file
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether `migrate` refuses the folder because of this migration."""
+        return self in (State.CHANGED, State.MISSING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +119,15 @@ async def migrate(
 
 
 async def read_status(dsn: str, migrations_dir: Path) -> list[MigrationState]:
-    """Return the state of each migration, in order. Raises MigrationError as `migrate` does."""
-    files = migration_files.load_migrations(migrations_dir)
+    """Return the state of each migration, in order. Raises MigrationError when the folder cannot be read."""
+    files = {file.number: file for file in migration_files.load_migrations(migrations_dir)}
     async with await connect(dsn) as connection:
         history = await _read_history(connection)
-    migration_files.check_history(files, history)
-    return [_build_state(file, history.get(file.number)) for file in files]
+    return [_build_state(files.get(number), history.get(number)) for number in sorted({*files, *history})]
 
 
 async def list_pending(connection: Connection, migrations_dir: Path) -> list[str]:
-    """Return one sentence for each reason why the database is behind the migrations.
+    """Return why the database is behind the migrations, in one sentence; an empty list if it is not.
 
     A database that is ahead of the folder is not behind: a new release migrates while processes of the old one still
     run.
@@ -138,7 +144,10 @@ async def list_pending(connection: Connection, migrations_dir: Path) -> list[str
         migration_files.check_history(files, history)
     except MigrationError as error:
         return [error.message]
-    return [f"migration `{file.name}` is pending" for file in migration_files.list_pending(files, history)]
+    names = [file.name for file in migration_files.list_pending(files, history)]
+    if len(names) > 1:
+        return [f"{len(names)} migrations are pending, from `{names[0]}` to `{names[-1]}`"]
+    return [f"migration `{name}` is pending" for name in names]
 
 
 async def _plan_migrations(
@@ -186,11 +195,26 @@ async def _read_history(connection: Connection) -> History:
         return {row.number: row for row in await fetch_records(connection, AppliedMigration, _READ)}
 
 
-def _build_state(file: Migration, applied: AppliedMigration | None) -> MigrationState:
-    state = State.PENDING if applied is None else State.BASELINE if applied.baseline else State.APPLIED
+def _build_state(file: Migration | None, applied: AppliedMigration | None) -> MigrationState:
+    """Build the state of a migration of which there is a file, a record in the database, or both."""
+    known = file or applied
+    assert known is not None
     return MigrationState(
-        number=file.number, name=file.name, state=state, applied_at=applied.applied_at if applied else None
+        number=known.number,
+        name=known.name,
+        state=_find_state(file, applied),
+        applied_at=applied.applied_at if applied else None,
     )
+
+
+def _find_state(file: Migration | None, applied: AppliedMigration | None) -> State:
+    if applied is None:
+        return State.PENDING
+    if file is None:
+        return State.MISSING
+    if not migration_files.is_unchanged(applied, file):
+        return State.CHANGED
+    return State.BASELINE if applied.baseline else State.APPLIED
 
 
 def _build_report(baselined: list[Migration], applied: list[Migration], *, dry_run: bool) -> MigrationReport:

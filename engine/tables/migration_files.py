@@ -78,7 +78,8 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
         raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
     files = [_read_migration(path) for path in sorted(folder.glob("*.sql"))]
     if all(file.number >= OWN_NUMBERS for file in files):
-        files += [_read_migration(path) for path in SHIPPED.glob("*.sql")]
+        shipped = [_read_migration(path) for path in SHIPPED.glob("*.sql")]
+        files += [file for file in shipped if file.number < OWN_NUMBERS]  # a checkout's own tables are not the engine's
     files.sort(key=lambda file: file.number)
     for previous, next_file in itertools.pairwise(files):
         if previous.number == next_file.number:
@@ -134,13 +135,18 @@ def check_baseline(files: Iterable[Migration], baseline: int) -> None:
         )
 
 
+def is_unchanged(applied: AppliedMigration, file: Migration) -> bool:
+    """Return whether a file is what was applied, under the same name."""
+    return (file.name, file.checksum) == (applied.name, applied.checksum)
+
+
 def _check_unchanged(applied: AppliedMigration, file: Migration | None) -> None:
     if file is None:
         raise MigrationError(
             f"`{applied.name}` was applied at {applied.applied_at}, and the file is missing",
             hint="restore it: a migration that was applied anywhere stays as it is",
         )
-    if (file.name, file.checksum) != (applied.name, applied.checksum):
+    if not is_unchanged(applied, file):
         raise MigrationError(
             f"`{file.name}` is not what was applied at {applied.applied_at}:"
             f" `{applied.name}` had the checksum {applied.checksum}, `{file.name}` has {file.checksum}",

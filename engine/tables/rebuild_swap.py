@@ -263,16 +263,16 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
                 misfits.append(f"{part[0]} ({error.diag.message_primary or error})")
     result.left = len(ids) - result.copied
     if not drop_unsourced and misfits:
-        raise _refuse_unsourced(plan, len(ids), "not all of them fit", misfits)
+        raise _build_unsourced_error(plan, len(ids), "not all of them fit", misfits)
     if not drop_unsourced and result.left:
         statement = rebuild.build_select_displaced_sql(plan, work.new_plan.table, shared, cast)
         displaced = [row_id for (row_id,) in await fetch_rows(connection, statement, {"ids": ids})]
         if displaced:
             reason = f"{len(displaced)} of them have the same key as another one under the changed spec"
-            raise _refuse_unsourced(plan, len(ids), reason, displaced)
+            raise _build_unsourced_error(plan, len(ids), reason, displaced)
 
 
-def _refuse_unsourced(plan: Plan, count: int, reason: str, rows: Sequence[str]) -> RebuildRefused:
+def _build_unsourced_error(plan: Plan, count: int, reason: str, rows: Sequence[str]) -> RebuildRefused:
     """Return the error about rows without a step result that cannot all be copied; `rows` describes some of them."""
     named = ", ".join(rows[:_MOST_NAMED]) + (", ..." if len(rows) > _MOST_NAMED else "")
     return RebuildRefused(

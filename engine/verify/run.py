@@ -59,10 +59,15 @@ async def verify_spec(
 
 @asynccontextmanager
 async def open_snapshot(dsn: str) -> AsyncIterator[tuple[Connection, Connection]]:
-    """Yield two connections in transactions with the same snapshot: one to read with, one for temporary tables."""
+    """Yield two connections in transactions with the same snapshot: one to read with, one for temporary tables.
+
+    After an error they are only closed: a COPY that was interrupted leaves no way to roll back.
+    """
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(await connect(dsn))
-        writer = await stack.enter_async_context(await connect(dsn))
+        reader = await connect(dsn)
+        stack.push_async_callback(reader.close)
+        writer = await connect(dsn)
+        stack.push_async_callback(writer.close)
         await reader.execute(verify.BEGIN_READER_SQL)
         snapshot = await fetch_value(reader, verify.EXPORT_SNAPSHOT_SQL)
         await writer.execute(verify.BEGIN_SQL)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from engine.store.caller_roles import CallerRole
 from scripts import terminal
 from scripts.commands.options import AsJson, Command, Group, read_optional_uuid, read_uuid
 from scripts.database_url import run_in_database
@@ -16,18 +16,10 @@ from scripts.database_url import run_in_database
 _LIFETIME = re.compile(r"([1-9][0-9]{0,4})([dh])")
 
 
-class Role(StrEnum):
-    """The role of a token. `org_admin` and `company_admin` may start paid work, `member` may not."""
-
-    ORG_ADMIN = "org_admin"
-    COMPANY_ADMIN = "company_admin"
-    MEMBER = "member"
-
-
 def create_token(
     org: Annotated[str, typer.Option(help="The organisation.")],
     name: Annotated[str, typer.Option(help="What the token is for.")],
-    role: Annotated[Role, typer.Option(help="What it may do.")] = Role.MEMBER,
+    role: Annotated[CallerRole, typer.Option(help="What it may do.")] = CallerRole.MEMBER,
     expires: Annotated[
         str | None, typer.Option(help="Lifetime in days or hours: 90d, 12h. Default: unlimited.")
     ] = None,
@@ -44,7 +36,7 @@ def create_token(
     new = access.NewToken(
         org_id=read_uuid(org, "--org"),
         name=name,
-        role=role.value,
+        role=role,
         lifetime=None if expires is None else read_lifetime(expires),
         company_id=read_optional_uuid(company, "--company"),
         user_id=read_optional_uuid(user, "--user"),
@@ -85,7 +77,8 @@ def revoke_token(
 
 
 def create_organisation(
-    name: Annotated[str, typer.Argument(help="Its name, from which its slug is derived.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="Its name, from which its slug is derived.", metavar="NAME")],
+    as_json: AsJson = False,
 ) -> None:
     """Create an organisation and print its id."""
     from engine.store import access

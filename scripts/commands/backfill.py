@@ -92,7 +92,7 @@ def backfill_spec(
         report = backfill_with_progress(
             dsn, plan, scope, batch_size=batch_size, dry_run=dry_run, preview=preview, shard=part
         )
-    _print_backfill(report, dry_run or preview, as_json)
+    _print_backfill(report, dry_run or preview, as_json, limit)
     raise typer.Exit(1 if has_trouble(report, limit) and not (dry_run or preview) else 0)
 
 
@@ -101,9 +101,13 @@ def has_trouble(report: dict[str, Any], limit: int | None = None) -> bool:
 
     With `limit`, only that many step results were to be processed; others that are still pending do not count.
     """
-    beyond = 0 if limit is None else max(report["found"] - limit, 0)
-    troubles = (report["rejected"], report["refused"], report["pending"] > beyond, report["stale_rows"])
-    return any(troubles) or "error" in report
+    has_pending = report["pending"] > _count_beyond(report, limit)
+    return bool(report["rejected"] or report["refused"] or has_pending or report["stale_rows"] or "error" in report)
+
+
+def _count_beyond(report: Mapping[str, Any], limit: int | None) -> int:
+    """Return how many of the step results in a report `limit` leaves out."""
+    return 0 if limit is None else max(report["found"] - limit, 0)
 
 
 def _choose_targets(plan: Plan, org: str | None, submissions: list[str], targets: bool) -> tuple[list[str], list[str]]:
@@ -172,7 +176,7 @@ def _relax_garbage_collection() -> None:
     gc.set_threshold(_GARBAGE_THRESHOLD)
 
 
-def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool) -> None:
+def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool, limit: int | None) -> None:
     if as_json:
         terminal.print_json(report)
         return
@@ -182,6 +186,8 @@ def _print_backfill(report: dict[str, Any], writes_nothing: bool, as_json: bool)
     if "preview" in report:
         _print_preview(report["preview"])
     terminal.print_note(f"{report['seconds']} s{'; nothing was written' if writes_nothing else ''}")
+    if beyond := _count_beyond(report, limit):
+        terminal.print_note(f"{beyond} step result(s) beyond `--limit` were not looked at; above they count as pending")
     if not writes_nothing:
         print_next_command(report)
 
@@ -299,7 +305,7 @@ def show_coverage(
     For each spec and organisation: found = written + unchanged + superseded + filtered + rejected + pending, and
     elements = rows + duplicates + refused.
     """
-    from engine.backfill.coverage import fetch_coverage, list_results_by_outcome
+    from engine.backfill.coverage import fetch_coverage, fetch_reason_counts, list_results_by_outcome
     from engine.backfill.fill_rates import fetch_fill_rates
 
     if explain is not None and explain not in _EXPLAINED:
@@ -314,20 +320,30 @@ def show_coverage(
         _print_fill_rates(rates, as_json)
         return
 
+    orgs = [org_id] if org_id else None
     results: list[dict[str, Any]] = []
+    reasons: dict[str, Mapping[tuple[str, str | None], int]] = {}
 
     async def read_accounts(connection: Connection) -> list[dict[str, Any]]:
         for plan in chosen if explain is not None else ():
             found = await list_results_by_outcome(connection, plan, str(explain), org_id, limit)
             terminal.print_cut(len(found), limit, f"step results of `{plan.name}`")
             results.extend({"spec": plan.name, **row} for row in found)
-        return await fetch_coverage(connection, chosen, org_id and [org_id]) if explain is None or strict else []
+        accounts = await fetch_coverage(connection, chosen, orgs) if explain is None or strict else []
+        refused = {account["spec"] for account in accounts if account["rejected"] or account["refused"]}
+        for plan in chosen if not as_json else ():
+            if plan.name in refused:
+                reasons[plan.name] = dict((await fetch_reason_counts(connection, plan, orgs)).most_common())
+        return accounts
 
     accounts = run_in_database(read_accounts, org_id)
     if as_json:
         terminal.print_json(accounts if explain is None else results)
     elif explain is None:
         terminal.print_rows(("spec", "org_id", *_NUMBERS, *ELEMENT_COUNTS, "stale_rows"), accounts)
+        for name, counts in reasons.items():
+            terminal.print_line(f"{name}: reasons on record")
+            terminal.print_reason_counts(counts)
     else:
         _print_explained(results)
     if strict:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def apply_migrations(
-    status: Annotated[bool, typer.Option("--status", help="Show what is applied and what is pending.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show what is applied, pending, or changed since.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be applied.")] = False,
     baseline: Annotated[
         int | None, typer.Option(help="Adopt a database in which the migrations up to number N were applied by hand.")
@@ -53,7 +53,7 @@ def apply_migrations(
         if status:
             states = asyncio.run(read_status(dsn, here.migrations))
             _print_states(states, as_json)
-            return
+            raise typer.Exit(1 if any(state.state.is_refused for state in states) else 0)
         with _note_interruption():
             report = asyncio.run(
                 migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run, report=terminal.print_note)
@@ -92,6 +92,8 @@ def _print_states(states: Any, as_json: bool) -> None:
         terminal.print_json({"migrations": report})
         return
     terminal.print_table(("migration", "state"), [(state["name"], state["state"]) for state in report])
+    if any(state.state.is_refused for state in states):
+        terminal.print_note("`dex migrate` says what to do about a migration that is changed or missing")
 
 
 def _print_report(report: Any, dry_run: bool, as_json: bool) -> None:

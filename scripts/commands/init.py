@@ -15,7 +15,7 @@ from scripts.commands.options import Command
 
 
 def make_project(
-    folder: Annotated[Path, typer.Argument(help="Where; it may exist, with other files in it.")],
+    folder: Annotated[Path, typer.Argument(help="Where; it may exist, with other files in it.", metavar="FOLDER")],
 ) -> None:
     """Make a new project, outside of a checkout.
 

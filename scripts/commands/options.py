@@ -110,7 +110,7 @@ def _advise_on_lines(error: exact_json.ExactError) -> str:
     return "; a file takes one JSON document: save each line of JSON Lines as a file of its own"
 
 
-SpecName = Annotated[str, typer.Argument(help="The name of a spec.", autocompletion=complete_spec)]
+SpecName = Annotated[str, typer.Argument(help="The name of a spec.", autocompletion=complete_spec, metavar="SPEC")]
 OptionalSpecName = Annotated[str | None, typer.Option("--spec", help="Only this spec.", autocompletion=complete_spec)]
 ShardOption = Annotated[
     str | None,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 #: The name of the spec whose rows are the citations in the answers of all its operations.
 _EVIDENCE_SPEC = "research_evidence.yaml"
+_WIDTH = 80  # the most characters of a value on a line
 
 
 def generate_files(
@@ -50,7 +51,7 @@ def generate_files(
         terminal.print_json({"written": written})
     else:
         for name in written:
-            terminal.print_line(f"wrote {name}")
+            terminal.print_line(f"{'wrote' if name in wanted else 'removed'} {name}")
         terminal.print_note(f"{len(written)} of {len(wanted)} generated files changed")
 
 
@@ -69,7 +70,9 @@ def _print_drifts(drifts: Sequence[Drift], total: int, as_json: bool) -> None:
 
 def show_extraction(
     spec: SpecName,
-    file: Annotated[str | None, typer.Argument(help="A step output, a whole output_payload, or `-`.")] = None,
+    file: Annotated[
+        str | None, typer.Argument(help="A step output, a whole output_payload, or `-`.", metavar="[FILE]")
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Instead of a file: a folder of Parquet or JSONL."),
@@ -116,6 +119,13 @@ def _as_dict(trace: Trace) -> dict[str, Any]:
     }
 
 
+def _render_stored(plan: Plan, trace: Trace) -> str:
+    """Return the stored value as JSON, cut at the width of the other lines."""
+    (row,) = render.render_rows(plan, ({trace.field: trace.result},))
+    text = render.dump_json(row[trace.field]).decode()
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"
+
+
 def _print_extraction(plan: Plan, result: Extraction, traces: list[Trace]) -> None:
     from engine.values.column_types import shorten_json
 
@@ -125,7 +135,7 @@ def _print_extraction(plan: Plan, result: Extraction, traces: list[Trace]) -> No
         terminal.print_line(f"    raw        {shorten_json(trace.raw)}")
         for name, value in trace.steps:
             terminal.print_line(f"    {name:<10} {shorten_json(value)}")
-        stored = "nothing" if trace.result is None else str(trace.result)[:80]
+        stored = "nothing" if trace.result is None else _render_stored(plan, trace)
         terminal.print_line(f"    {'rejected   ' + trace.reason.message if trace.reason else 'stored     ' + stored}")
     for row in render.render_rows(plan, result.rows):
         terminal.print_line(render.dump_json(row, indent=True).decode())
@@ -139,7 +149,9 @@ def _print_extraction(plan: Plan, result: Extraction, traces: list[Trace]) -> No
 
 
 def draft_spec(
-    operation: Annotated[str, typer.Argument(help="The operation's id, such as company.derive.customers.")],
+    operation: Annotated[
+        str, typer.Argument(help="The operation's id, such as company.derive.customers.", metavar="OPERATION")
+    ],
     from_sample: Annotated[
         Path | None, typer.Option("--from-sample", help="A step output or a whole output_payload.")
     ] = None,

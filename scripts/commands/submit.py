@@ -268,10 +268,10 @@ COMMANDS = (
         submit_inputs,
         (
             "dex submit --org $ORG --step company.derive.icp_job_titles \\",
-            '      --input \'{"company_domain": "example.com"}\'',
+            '  --input \'{"company_domain": "example.com"}\'',
             "dex submit --org $ORG --step company.derive.intel_briefing --input @one.json",
             "dex submit --org $ORG --step company.derive.icp_job_titles \\",
-            "      --inputs companies.csv --dry-run",
+            "  --inputs companies.csv --dry-run",
         ),
     ),
 )

@@ -27,7 +27,8 @@ _WIDTH = 500  # the most characters of a key on a line
 
 def verify_specs(
     spec: Annotated[
-        str | None, typer.Argument(help="The name of a spec. Default: all specs.", autocompletion=complete_spec)
+        str | None,
+        typer.Argument(help="The name of a spec. Default: all specs.", autocompletion=complete_spec, metavar="[SPEC]"),
     ] = None,
     org: Annotated[str | None, typer.Option(help="Only this organisation.")] = None,
     shard: ShardOption = None,

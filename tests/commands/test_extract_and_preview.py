@@ -1,4 +1,4 @@
-"""`dex extract` and `dex backfill --preview`, run as a person runs them."""
+"""`dex extract`, `dex generate` and `dex backfill --preview`, run as a person runs them."""
 
 import json
 import shutil
@@ -64,6 +64,26 @@ def test_explain_follows_every_element(project: Path) -> None:
     assert (people["raw"], people["reason"]["code"]) == ("1,200", "wrong_type")
     text = run_dex(project, "extract offices output.json --explain")
     assert 'people of element 1  <- item.people\n    raw        "1,200"\n    rejected   ' in text
+
+
+def test_what_is_stored_is_shown_as_json(project: Path) -> None:
+    more = '  tags: {type: "text[]", path: item.tags}\n  open: {type: boolean, path: item.open}\n'
+    (project / "specs" / "offices.yaml").write_text(SPEC + more)
+    office = {**OUTPUT["offices"][0], "tags": ["hq"], "open": False}
+    (project / "output.json").write_text(json.dumps({"company": "ACME", "offices": [office]}))
+    text = run_dex(project, "extract offices output.json --explain")
+    stored = [line.split(maxsplit=1)[1] for line in text.splitlines() if line.startswith("    stored ")]
+    assert [*stored[:3], *stored[4:]] == ['"acme"', '"Oslo"', "5", '["hq"]', "false"], "not as Python spells it"
+    assert len(stored[3]) == 80 and stored[3].startswith('{"') and stored[3].endswith("…")
+
+
+def test_the_files_of_a_spec_that_is_gone_are_removed(project: Path) -> None:
+    run_dex(project, "generate")
+    (project / "specs" / "offices.yaml").unlink()
+    (project / "specs" / "shops.yaml").write_text(SPEC.replace("office", "shop"))
+    done = run_dex(project, "generate")
+    assert "wrote engine/generated/shops.py" in done and "removed engine/generated/offices.py" in done
+    assert not (project / "engine" / "generated" / "offices.py").exists()
 
 
 def test_a_value_is_printed_as_it_stands(project: Path) -> None:

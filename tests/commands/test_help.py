@@ -50,6 +50,12 @@ def test_every_line_of_the_help_ends_within_the_width(command: Command) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_argument_is_in_capitals(command: Command) -> None:
+    usage = read_help(command.name)[0].partition("[OPTIONS]")[2]
+    assert usage == usage.upper()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_option_says_what_it_is_for(command: Command) -> None:
     for parameter in GROUP.commands[command.name].params:
         assert getattr(parameter, "hidden", False) or getattr(parameter, "help", ""), parameter.name

@@ -102,6 +102,12 @@ def test_what_is_rejected_ends_with_one(database: str, org: str, tmp_path: Path)
     )
     assert report["rejected"] == 1
     assert {reason["field"] for reason in report["reasons"]} == {"company_domain", "raw_parallel_output"}
+    covered = run_dex_text("coverage", "--org", org, environment={"DATABASE_URL": database}).stdout
+    counts = covered.partition("icp_job_titles: reasons on record\n")[2]
+    assert sorted(counts.splitlines()) == [
+        "  1 x missing_required in `company_domain`",
+        "  1 x missing_required in `raw_parallel_output`",
+    ], covered
 
 
 def test_an_unknown_organisation_is_named(database: str) -> None:

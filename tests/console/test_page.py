@@ -55,6 +55,8 @@ def test_the_browser_is_told_what_the_page_may_do(console: Console) -> None:
     assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "no-referrer"
     slash = console.api.client.get("/console/", follow_redirects=True)
     assert slash.url.path == "/console" and slash.status_code == 200
+    root = console.api.client.get("/", follow_redirects=True)
+    assert root.url.path == "/console" and root.status_code == 200
     assert console.api.client.get("/console/nothing.js").status_code == 404
     assert console.api.client.get("/console/../index.html").status_code == 404
 

@@ -71,6 +71,9 @@ def test_a_project_without_migrations_begins_with_those_of_the_installation(
     assert drafted.stdout == "wrote migrations/1001_quotes.sql\n", drafted.stderr
     applied = run("migrate").stdout.split()[1::2]
     assert (applied[0], applied[-1]) == ("001_tenancy.sql", "1001_quotes.sql")
+    (tmp_path / "migrations" / "1001_quotes.sql").write_text("select 1;")
+    status = run("migrate", "--status")
+    assert status.returncode == 1 and status.stdout.split()[-3:] == ["applied", "1001_quotes.sql", "changed"]
 
 
 def test_a_migration_of_ones_own_in_a_checkout_leaves_the_numbers_to_the_engine(
@@ -112,6 +115,21 @@ def test_a_migration_of_ones_own_whose_number_the_engine_has_taken_gets_another(
         change = "update dex_migrations set number = 1001, name = '1001_own.sql' where number = %s"
         connection.execute(change, [number])
     assert run("migrate").stdout == f"applied {engine}\n"
+
+
+def test_a_database_without_tables_is_named_in_one_line(tmp_path: Path, empty_database: str) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("specs", "migrations"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC)
+    run = runner(tmp_path, empty_database)
+    checked = run("check", "--database").stdout
+    places = [line.split(" ")[:2] for line in checked.splitlines() if "TABLE" in line]
+    assert places == [["migrations:", "TABLE514"], ["quotes:", "TABLE501"]], checked
+    for command in ("verify", "coverage"):
+        refused = run(command)
+        message, hint = refused.stderr.splitlines()
+        assert message.startswith("dex: the database refuses: relation") and "run `dex migrate`" in hint
 
 
 def asked(dex: Dex, *filters: str) -> int:

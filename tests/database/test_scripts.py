@@ -86,6 +86,8 @@ def test_a_script_takes_what_the_command_takes(world: World) -> None:
     assert (code, report["found"], report["written"], report["pending"]) == (0, 3, 2, 1), "its share has no trouble"
     code, out, _ = run_script(world, "--json", "--submission", submissions[2])
     assert (code, json.loads(out)["found"]) == (0, 1), "named, it stands in for the spec's own"
+    code, out, err = run_script(world, "--all", "--limit", "1")
+    assert (code, "+ 2 pending" in out) == (0, True) and "2 step result(s) beyond `--limit` were not looked at" in err
     world.add_step(next(iter(world.steps.values()))[0], COMPANY, {}, at=9)
     assert run_script(world, "--limit", "1")[0] == 1, "its share was rejected"
     assert run_script(world, "--since", "yesterday")[:2] == (2, "")

@@ -26,6 +26,18 @@ def test_a_recipe_is_numbered_and_names_files(title: str) -> None:
     assert files and all(matches_file(code, ROOT) for code in files), files
 
 
+@pytest.mark.parametrize("title", RECIPES)
+def test_a_recipe_names_what_is_in_the_file_before_it(title: str) -> None:
+    """A name in a step, such as `compile_spec`, stands in one of the files that the step names."""
+    for step in re.split(r"^\d+\. ", RECIPES[title], flags=re.MULTILINE)[1:]:
+        codes = list(list_code(step))
+        files = [ROOT / code for code in codes if code.endswith((".py", ".ts", ".tsx"))]
+        names = [code for code in codes if re.fullmatch(r"_?[A-Za-z]+_\w+|[A-Z]\w+", code)]
+        texts = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+        unknown = [name for name in names if not any(re.search(rf"\b{name}\b", text) for text in texts)]
+        assert not unknown or not texts, (step, unknown)
+
+
 def test_every_path_named_exists() -> None:
     paths = list(list_paths(PAGE))
     assert len(paths) > 30 and [path for path in paths if not matches_file(path, ROOT)] == []

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from engine.rows.keys import select_last_of_key, sort_key
+from engine.rows.keys import build_sort_key, select_last_of_key
 from tests.engine.rows.test_fold import PLAN, build_row
 
 
@@ -13,4 +13,4 @@ def test_the_last_row_of_a_key_wins_whole_and_names_its_element() -> None:
 
 def test_keys_are_sorted_by_text_with_nulls_last() -> None:
     keys = [(None,), ("b",), (Decimal("1.10"),), ("a",), ("",)]
-    assert sorted(keys, key=sort_key) == [("",), (Decimal("1.10"),), ("a",), ("b",), (None,)]
+    assert sorted(keys, key=build_sort_key) == [("",), (Decimal("1.10"),), ("a",), ("b",), (None,)]

@@ -57,13 +57,10 @@ async function main(): Promise<number> {
   try {
     const options = parseOptions();
     const endTracing = await startTracing(process.env, logger);
-    const tally = await workThroughQueue(
-      readInternalApi(process.env),
-      createParallelProvider(process.env),
-      options,
-      logger,
-      stop.signal,
-    ).finally(endTracing);
+    const api = readInternalApi(process.env);
+    const provider = createParallelProvider(process.env);
+    logger.info("Waiting for runs", { api: api.apiUrl, concurrency: options.concurrency });
+    const tally = await workThroughQueue(api, provider, options, logger, stop.signal).finally(endTracing);
     logger.info("Runner stopped", { ...tally });
     return tally.left + tally.failed > 0 && !stop.signal.aborted ? 1 : 0;
   } catch (error) {
