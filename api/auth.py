@@ -149,7 +149,7 @@ def choose_organisation(caller: Caller, named: str | None) -> str:
             raise Fault(
                 "org_id_required",
                 "org_id is required for super-admin queries",
-                hint="name the organisation in the body's `org_id`",
+                hint="name the organisation in `org_id`: of the body, or of the query string of a GET",
             )
         return named
     if named is not None and named != caller.org_id:
