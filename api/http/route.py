@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.context import get_context, pool_share
-from api.http.body import build_unknown_field_fault, read_body
+from api.http.body import build_unknown_field_fault, read_body, split_fields
 from api.http.errors import InvalidBody
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -41,7 +41,7 @@ class EndpointRoute(APIRoute):
 
         async def answer_request(request: Request) -> Response:
             request.state.route = path  # the label of the request in the metrics
-            if request.scope["query_string"] and path.startswith("/api/v1/"):
+            if request.scope["query_string"] and path.startswith("/api/"):
                 _check_parameters(request, takes_parameters)
             pool_share.set(tag)
             await get_context(request).readiness.require_fit(tag)
@@ -61,14 +61,19 @@ def _check_parameters(request: Request, takes_parameters: bool) -> None:
     """
     names = [name for name, _ in request.query_params.multi_items()]
     if names and not takes_parameters:
-        raise build_unknown_field_fault(list(dict.fromkeys(names)), ())
+        place = ", or send it in the body" if request.method == "POST" else ""
+        hint = f"leave it out{place}: this endpoint takes nothing in its query string"
+        raise build_unknown_field_fault(list(dict.fromkeys(names)), (), hint=hint)
     for name, count in Counter(names).items():
         if count > 1:
             raise InvalidBody(f"`{name[:100]}` is given {count} times", field=name[:100], hint="send it once")
 
 
 class BodyRoute(EndpointRoute):
-    """A route with a body of limited size; `authenticate` has to accept the caller before the body is read."""
+    """A route with a body of limited size; `authenticate` has to accept the caller before the body is read.
+
+    If its endpoint takes no body, any field of one is refused.
+    """
 
     #: The most bytes of a body, where that is less than the setting.
     most_bytes: ClassVar[int] = sys.maxsize
@@ -80,10 +85,14 @@ class BodyRoute(EndpointRoute):
 
     def build_handler(self) -> Handler:
         respond = super().build_handler()
+        takes_body = self.body_field is not None or "requestBody" in (self.openapi_extra or {})
 
         async def answer_request(request: Request) -> Response:
             await self.authenticate(request)
-            return await respond(_ReadRequest(request, await read_body(request, self.most_bytes)))
+            body = await read_body(request, self.most_bytes)
+            if body and not takes_body:
+                split_fields(body, ())
+            return await respond(_ReadRequest(request, body))
 
         return answer_request
 
