@@ -64,7 +64,7 @@ def add_export_endpoint(spec: SpecRouter) -> None:
 
 
 async def _export_rows(plan: Plan, request: Request, caller: Reader, context: AppContext) -> Response:
-    format_ = choose_format(request.headers.get("accept", "*/*"))
+    format_ = choose_format(request.headers.get("accept") or "*/*")
     try:
         check_format(format_)
     except ParquetMissing as error:
