@@ -150,6 +150,14 @@ async def test_what_does_not_fit_is_shortened_and_says_so(api: Api, org: str) ->
         assert len(whole["raw_parallel_output"]["text"]) == 60_000
 
 
+async def test_the_example_of_filters_is_one_that_is_taken(api: Api, org: str) -> None:
+    async with connect(api, api.insert_token(org)) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        description = tools["query"].input_schema["properties"]["filters"]["description"]
+        example = json.loads(description[description.index("{") : description.rindex("}") + 1])
+        assert example and (await call(client, "query", spec=SPEC, filters=example))["data"] == []
+
+
 @pytest.mark.parametrize("most", [1_000, 2_000])
 async def test_a_cursor_stays_whole_however_short_the_answer(api: Api, org: str, most: int) -> None:
     """A row of many long columns is shortened; the cursor after it is not, since a part of it would be refused."""
