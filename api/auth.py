@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -35,8 +36,8 @@ log = structlog.get_logger("api")
 ORG_HEADER = "x-internal-org-id"
 COMPANY_HEADER = "x-internal-company-id"
 ALGORITHMS = ["HS256"]
-#: Seconds by which the clock of who issued a JWT may differ from ours: otherwise a clock that is a little behind would
-#: refuse every session at its beginning.
+#: Seconds by which the clock of who issued a JWT may be ahead of ours: otherwise a clock that is a little behind would
+#: refuse every session at its beginning. A JWT ends when it says so.
 _CLOCK_DIFFERENCE = 30
 #: The roles that may start paid work.
 SPENDERS = ("org_admin", "company_admin")
@@ -197,7 +198,9 @@ async def _authenticate_admin(value: str, context: Context) -> Caller | None:
         return None
     try:
         claims = _decode_jwt(value, (settings.super_admin_jwt_secret,))
-    except Fault:
+    except Fault as fault:
+        if fault.code == "expired_token":
+            raise
         return None  # possibly a session JWT, signed with another secret: `authenticate_tenant` decodes those
     if claims.get("type") != "super_admin":
         return None
@@ -253,13 +256,16 @@ def _verify_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
 
 
 def _decode_with(value: str, secret: str) -> dict[str, Any]:
-    return jwt.decode(
+    claims = jwt.decode(
         value,
         secret,
         algorithms=ALGORITHMS,
         options={"require": ["exp"], "verify_aud": False},
         leeway=_CLOCK_DIFFERENCE,
     )
+    if int(claims["exp"]) <= time.time():
+        raise jwt.ExpiredSignatureError
+    return claims
 
 
 def _build_session_caller(claims: Mapping[str, Any]) -> Caller:

@@ -122,6 +122,13 @@ class TestTenant:
             session = session_jwt(org, iat=moment, nbf=moment)
             assert api.post(QUERY, {}, headers=bearer_headers(session)).status_code == status
 
+    @pytest.mark.parametrize("seconds", [1, 20])
+    def test_a_session_or_a_super_admin_that_has_just_expired(self, api: Api, org: str, seconds: int) -> None:
+        expired = int(time.time()) - seconds
+        for token in (session_jwt(org, exp=expired), admin_jwt(sub=insert_admin(api), exp=expired)):
+            answer = api.post(QUERY, {"org_id": org}, headers=bearer_headers(token))
+            assert read_error(answer, 401, "expired_token")["error"] == "Session token has expired"
+
     @pytest.mark.parametrize(
         ("claims", "error"),
         [
