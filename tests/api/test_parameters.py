@@ -42,6 +42,7 @@ def test_a_mistake_is_told_once_without_names_of_python(api: Api, org: str, path
 )
 def test_a_parameter_that_would_be_ignored_is_refused(api: Api, org: str, path: str, code: str, sentence: str) -> None:
     assert sentence in read_error(api.client.get(path, headers=internal_headers(org)), 422, code)["error"]
+    read_error(api.client.get(path), 401, "missing_token")  # who is unknown learns nothing of it
 
 
 @pytest.mark.parametrize("path", [f"{ICP}/query", f"{ICP}/export", "/api/internal/icp-job-titles/upsert"])
@@ -49,6 +50,7 @@ def test_a_parameter_of_a_body_has_no_place_in_the_query_string(api: Api, org: s
     error = read_error(api.post(f"{path}?limit=1", b"{}", headers=internal_headers(org)), 422, "unknown_field")
     assert error["error"] == error["detail"][0]["message"] == "unknown field `limit`"
     assert "or send it in the body" in error["hint"]
+    read_error(api.post(f"{path}?limit=1", b"{}"), 401, "missing_token")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/submissions/{}/cancel", "/api/v1/submissions/{}/retry", "{}"])
