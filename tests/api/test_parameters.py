@@ -88,6 +88,9 @@ def test_a_mistake_in_a_body_is_told_without_names_of_python(api: Api, org: str)
         "inputs.0": "it is not an object",
         "dry_run": "it is not true or false",
     }
+    huge = b'{"steps": [{"operation_id": "company.derive.icp_job_titles"}], "inputs": [{}, {"n": 1e999999}]}'
+    error = read_error(api.post("/api/v1/submissions", huge, headers=internal_headers(org)), 422, "invalid_body")
+    assert error["error"] == "`inputs`: a number beyond what Postgres' `numeric` holds at `$[1].n`"
     assert api.post(f"{ICP}/query", "x", headers=internal_headers(org)).json()["error"] == (
         "expected `object`, got `string`"
     )
