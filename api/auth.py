@@ -39,6 +39,10 @@ ALGORITHMS = ["HS256"]
 #: Seconds by which the clock of who issued a JWT may be ahead of ours: otherwise a clock that is a little behind would
 #: refuse every session at its beginning. A JWT ends when it says so.
 _CLOCK_DIFFERENCE = 30
+_CLAIMS_HINT = (
+    "a session has the claims `type` (`session`), `sub`, `org_id` (a UUID) and `exp`, and may have `role` and"
+    " `company_id` (a UUID)"
+)
 #: The roles that may start paid work.
 SPENDERS = ("org_admin", "company_admin")
 
@@ -242,7 +246,7 @@ def _decode_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
     except jwt.ExpiredSignatureError as error:
         raise Unauthorized("expired_token", "Session token has expired", hint="sign in again") from error
     except jwt.MissingRequiredClaimError as error:
-        raise Unauthorized("invalid_token", f"Session token lacks `{error.claim}`") from error
+        raise Unauthorized("invalid_token", f"Session token lacks `{error.claim}`", hint=_CLAIMS_HINT) from error
     except (jwt.InvalidTokenError, RecursionError) as error:
         raise Unauthorized("invalid_token", "Invalid session token", hint="sign in again") from error
 
@@ -270,14 +274,14 @@ def _decode_with(value: str, secret: str) -> dict[str, Any]:
 
 def _build_session_caller(claims: Mapping[str, Any]) -> Caller:
     if claims.get("type") != "session":
-        raise Unauthorized("invalid_token_type", "Invalid JWT type for tenant endpoints")
+        raise Unauthorized("invalid_token_type", "Invalid JWT type for tenant endpoints", hint=_CLAIMS_HINT)
     subject, org_id = claims.get("sub"), parse_uuid(claims.get("org_id"))
     if not subject or org_id is None:
-        raise Unauthorized("invalid_token", "Session token lacks `sub` or a valid `org_id`")
+        raise Unauthorized("invalid_token", "Session token lacks `sub` or a valid `org_id`", hint=_CLAIMS_HINT)
     company_id = claims.get("company_id")
     company = parse_uuid(company_id)
     if company_id is not None and company is None:
-        raise Unauthorized("invalid_token", "Session token holds an invalid `company_id`")
+        raise Unauthorized("invalid_token", "Session token holds an invalid `company_id`", hint=_CLAIMS_HINT)
     role = claims.get("role")
     return Caller(
         kind=CallerKind.SESSION, org_id=org_id, company_id=company, role=str(role or "member"), subject=str(subject)

@@ -148,6 +148,7 @@ class TestTenant:
     def test_a_session_that_does_not_hold(self, api: Api, org: str, claims: dict[str, Any], error: str) -> None:
         answer = api.post(QUERY, {}, headers=bearer_headers(session_jwt(**{"org_id": org} | claims)))
         assert (answer.status_code, answer.json()["error"]) == (401, error)
+        assert answer.json()["hint"]
 
     def test_a_session_signed_by_somebody_else(self, api: Api, org: str) -> None:
         good = session_jwt(org)
