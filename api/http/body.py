@@ -6,6 +6,7 @@ by one.
 
 from __future__ import annotations
 
+import codecs
 import re
 import sys
 import zlib
@@ -101,7 +102,7 @@ def split_fields(body: bytes, known: Iterable[str], explain: Callable[[str], str
 
     `explain` may return why a name is not among the known ones, "" if there is no particular reason.
     """
-    fields = _decode_fields(body)
+    fields = _decode_fields(body.removeprefix(codecs.BOM_UTF8))
     known = tuple(known)
     unknown = [name for name in fields if name not in known]
     if unknown:
