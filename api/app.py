@@ -94,6 +94,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     orders.router,
     order_lists.router,
     submissions.runner_router,
+    submissions.spender_router,
     submissions.router,
     run_list.router,
     callers.router,

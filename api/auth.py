@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -36,9 +37,13 @@ log = structlog.get_logger("api")
 ORG_HEADER = "x-internal-org-id"
 COMPANY_HEADER = "x-internal-company-id"
 ALGORITHMS = ["HS256"]
-#: Seconds by which the clock of who issued a JWT may differ from ours: otherwise a clock that is a little behind would
-#: refuse every session at its beginning.
+#: Seconds by which the clock of who issued a JWT may be ahead of ours: otherwise a clock that is a little behind would
+#: refuse every session at its beginning. A JWT ends when it says so.
 _CLOCK_DIFFERENCE = 30
+_CLAIMS_HINT = (
+    "a session has the claims `type` (`session`), `sub`, `org_id` (a UUID) and `exp`, and may have `role` and"
+    " `company_id` (a UUID)"
+)
 
 
 class CallerKind(StrEnum):
@@ -148,7 +153,7 @@ def choose_organisation(caller: Caller, named: str | None) -> str:
             raise Fault(
                 "org_id_required",
                 "org_id is required for super-admin queries",
-                hint="name the organisation in the body's `org_id`",
+                hint="name the organisation in `org_id`: of the body, or of the query string of a GET",
             )
         return named
     if named is not None and named != caller.org_id:
@@ -196,7 +201,9 @@ async def _authenticate_admin(value: str, context: Context) -> Caller | None:
         return None
     try:
         claims = _decode_jwt(value, (settings.super_admin_jwt_secret,))
-    except Fault:
+    except Fault as fault:
+        if fault.code == "expired_token":
+            raise
         return None  # possibly a session JWT, signed with another secret: `authenticate_tenant` decodes those
     if claims.get("type") != "super_admin":
         return None
@@ -238,7 +245,7 @@ def _decode_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
     except jwt.ExpiredSignatureError as error:
         raise Unauthorized("expired_token", "Session token has expired", hint="sign in again") from error
     except jwt.MissingRequiredClaimError as error:
-        raise Unauthorized("invalid_token", f"Session token lacks `{error.claim}`") from error
+        raise Unauthorized("invalid_token", f"Session token lacks `{error.claim}`", hint=_CLAIMS_HINT) from error
     except (jwt.InvalidTokenError, RecursionError) as error:
         raise Unauthorized("invalid_token", "Invalid session token", hint="sign in again") from error
 
@@ -252,25 +259,28 @@ def _verify_jwt(value: str, secrets: Sequence[str]) -> dict[str, Any]:
 
 
 def _decode_with(value: str, secret: str) -> dict[str, Any]:
-    return jwt.decode(
+    claims = jwt.decode(
         value,
         secret,
         algorithms=ALGORITHMS,
         options={"require": ["exp"], "verify_aud": False},
         leeway=_CLOCK_DIFFERENCE,
     )
+    if int(claims["exp"]) <= time.time():
+        raise jwt.ExpiredSignatureError
+    return claims
 
 
 def _build_session_caller(claims: Mapping[str, Any]) -> Caller:
     if claims.get("type") != "session":
-        raise Unauthorized("invalid_token_type", "Invalid JWT type for tenant endpoints")
+        raise Unauthorized("invalid_token_type", "Invalid JWT type for tenant endpoints", hint=_CLAIMS_HINT)
     subject, org_id = claims.get("sub"), parse_uuid(claims.get("org_id"))
     if not subject or org_id is None:
-        raise Unauthorized("invalid_token", "Session token lacks `sub` or a valid `org_id`")
+        raise Unauthorized("invalid_token", "Session token lacks `sub` or a valid `org_id`", hint=_CLAIMS_HINT)
     company_id = claims.get("company_id")
     company = parse_uuid(company_id)
     if company_id is not None and company is None:
-        raise Unauthorized("invalid_token", "Session token holds an invalid `company_id`")
+        raise Unauthorized("invalid_token", "Session token holds an invalid `company_id`", hint=_CLAIMS_HINT)
     role = str(claims.get("role") or CallerRole.MEMBER)
     return Caller(
         kind=CallerKind.SESSION,

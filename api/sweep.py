@@ -19,13 +19,14 @@ from api.http.models import Data
 from api.http.openapi import describe_errors
 from api.http.route import ROUTER_OPTIONS
 from api.operator import SpecCounts
+from api.runs.routes import RunnerRoute
 from engine.backfill.sweep import sweep_specs
 from engine.errors import EngineError
 from engine.rows.accounts import Account
 
 log = structlog.get_logger("api")
 
-router = APIRouter(tags=["operation"], **ROUTER_OPTIONS)
+router = APIRouter(tags=["operation"], **{**ROUTER_OPTIONS, "route_class": RunnerRoute})
 
 
 class SweptAccount(SpecCounts):
@@ -54,7 +55,7 @@ async def sweep_forever(context: Context) -> None:
     response_model=Data[list[SweptAccount]],
     response_model_exclude_unset=True,
     dependencies=[Depends(require_internal)],
-    responses=describe_errors(401, 503),
+    responses=describe_errors(401, 413, 415, 422, 503),
 )
 async def answer_reconcile(context: AppContext) -> Any:
     """Backfill all pending step results; return the counts per spec that had some or could not be backfilled."""

@@ -6,6 +6,7 @@ by one.
 
 from __future__ import annotations
 
+import codecs
 import re
 import sys
 import zlib
@@ -101,7 +102,7 @@ def split_fields(body: bytes, known: Iterable[str], explain: Callable[[str], str
 
     `explain` may return why a name is not among the known ones, "" if there is no particular reason.
     """
-    fields = _decode_fields(body)
+    fields = _decode_fields(body.removeprefix(codecs.BOM_UTF8))
     known = tuple(known)
     unknown = [name for name in fields if name not in known]
     if unknown:
@@ -145,24 +146,26 @@ def describe_type_error(error: msgspec.ValidationError) -> str:
 
 
 def build_unknown_field_fault(
-    names: list[str], known: tuple[str, ...], place: str = "", explain: Callable[[str], str] | None = None
+    names: list[str],
+    known: tuple[str, ...],
+    place: str = "",
+    explain: Callable[[str], str] | None = None,
+    hint: str = "leave it out: this endpoint takes no fields",
 ) -> Fault:
     """Return the Fault 422 about unknown fields, which lists the known ones.
 
-    `place` is where in the body the fields are; `explain` is that of `split_fields`.
+    `place` is where in the body the fields are; `explain` is that of `split_fields`; `hint` is for where none is known.
     """
     reasons = {name: explain(name) if explain else "" for name in names[:20]}
-    detail = [
-        {
-            "code": "unknown_field",
-            "field": name,
-            "message": "; ".join(filter(None, (f"unknown field `{name[:100]}`", reason or suggest_name(name, known)))),
-        }
-        for name, reason in reasons.items()
-    ]
+    detail = []
+    for name, reason in reasons.items():
+        more = reason or (suggest_name(name, known) if known else "")
+        message = "; ".join(filter(None, (f"unknown field `{name[:100]}`", more)))
+        detail.append({"code": "unknown_field", "field": name, "message": message})
     unknown = ", ".join(f"`{name[:100]}`" for name in names[:20])
     where = f" in `{place}`" if place else ""
-    hint = "known fields: " + ", ".join(f"`{name}`" for name in known) if known else "leave it out: none is known here"
+    if known:
+        hint = "known fields: " + ", ".join(f"`{name}`" for name in known)
     why = "".join(f"; {reason}" for reason in reasons.values() if reason)
     return Fault("unknown_field", f"unknown field {unknown}{where}{why}", hint=hint, detail=detail)
 

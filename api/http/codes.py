@@ -28,7 +28,7 @@ HTTP_CODES: Final[Mapping[str, HttpCode]] = {
         400, "The cursor belongs to another query.", "Send the cursor of the page before, unchanged."
     ),
     "invalid_header": HttpCode(400, "A header is not a UUID.", "Send the id as it is in the database."),
-    "org_id_required": HttpCode(400, "A super-admin's query names no organisation.", "Name it in the body's `org_id`."),
+    "org_id_required": HttpCode(400, "A super-admin's request names no organisation.", "Name it in `org_id`."),
     "missing_token": HttpCode(401, "There is no `Authorization: Bearer`.", "Send a key or a token."),
     "invalid_internal_key": HttpCode(401, "The key is not the internal one.", "Send the value of `INTERNAL_API_KEY`."),
     "missing_organisation": HttpCode(

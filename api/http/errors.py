@@ -26,8 +26,10 @@ from engine.store.errors import DISK_FULL, StoreError, StoreRefused, StoreUnavai
 
 log = structlog.get_logger("api")
 
-#: The `Retry-After` header, in seconds, when the database does not respond.
+#: The `Retry-After` header, in seconds, where the endpoint does not give another one.
 RETRY_AFTER = 2
+#: The statuses of responses that have the header.
+_RETRYABLE = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 #: The hint where the end of a transaction was not seen: its commit may have been on the way.
 _UNKNOWN_END_HINT = (
     f"it is not known whether a write was kept; try again in {RETRY_AFTER} seconds: repeating is safe, for a submission"
@@ -64,6 +66,8 @@ class Fault(Exception):
         self.hint = hint
         self.detail = list(detail)
         self.headers = dict(headers or {})
+        if self.status in _RETRYABLE:
+            self.headers.setdefault("retry-after", str(RETRY_AFTER))
 
 
 class Unauthorized(Fault):
@@ -151,12 +155,7 @@ def build_store_fault(error: StoreError) -> Fault:
     """
     if isinstance(error, StoreUnavailable):
         log.error("database unavailable", reason=error.message)
-        return Fault(
-            "database_unavailable",
-            "the database does not answer",
-            hint=_UNKNOWN_END_HINT,
-            headers={"retry-after": str(RETRY_AFTER)},
-        )
+        return Fault("database_unavailable", "the database does not answer", hint=_UNKNOWN_END_HINT)
     if isinstance(error, UnknownOrganisation):
         hint = "check the organisation's id; nothing was changed"
         return Fault("unknown_organisation", error.message, hint=hint)
@@ -190,7 +189,7 @@ def _build_misfit(error: StoreRefused) -> Fault:
 
 def build_misfit_fault() -> Fault:
     """Return the Fault 503 for a spec that does not fit its table."""
-    return _build_retryable("table_misfit", "the table does not fit its spec", "`GET /readyz` names what is missing")
+    return Fault("table_misfit", "the table does not fit its spec", hint="`GET /readyz` names what is missing")
 
 
 def _build_busy(error: StoreRefused) -> Fault:
@@ -202,32 +201,28 @@ def _build_busy(error: StoreRefused) -> Fault:
 def build_busy_fault(reason: str, sqlstate: str = "", hint: str = _UNKNOWN_END_HINT) -> Fault:
     """Return the Fault 503 for what was not done in time, such as without a free connection; log `reason`."""
     log.warning("database busy", sqlstate=sqlstate, reason=reason)
-    return _build_retryable("database_busy", "the database could not do it now", hint)
+    return Fault("database_busy", "the database could not do it now", hint=hint)
 
 
 def _build_full(error: StoreRefused) -> Fault:
     log.error("database full", sqlstate=error.sqlstate, reason=error.message)
     hint = "the transaction was rolled back; the operator has to make room"
-    return _build_retryable("database_full", "the disk of the database is full", hint)
+    return Fault("database_full", "the disk of the database is full", hint=hint)
 
 
 def _build_read_only(error: StoreRefused) -> Fault:
     log.warning("database read only", sqlstate=error.sqlstate, reason=error.message)
     hint = "nothing was changed; queries still work; try this again later"
-    return _build_retryable("database_read_only", "the database takes no writes now", hint)
+    return Fault("database_read_only", "the database takes no writes now", hint=hint)
 
 
 def _build_prepared_lost(error: StoreRefused) -> Fault:
     log.error("prepared statement lost", sqlstate=error.sqlstate, reason=error.message, hint=error.hint)
-    return _build_retryable(
+    return Fault(
         "pooler_loses_statements",
         "a pooler before the database does not keep prepared statements",
-        "nothing was changed; the operator adds `?prepare_threshold=0` to `DATABASE_URL`",
+        hint="nothing was changed; the operator adds `?prepare_threshold=0` to `DATABASE_URL`",
     )
-
-
-def _build_retryable(code: str, message: str, hint: str) -> Fault:
-    return Fault(code, message, hint=hint, headers={"retry-after": str(RETRY_AFTER)})
 
 
 #: Prefixes of SQLSTATE and the functions that build their faults; the first matching prefix counts.

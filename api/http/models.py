@@ -40,9 +40,17 @@ def _read_id(value: Any) -> str:
 
 
 def _read_time(value: Any) -> datetime:
-    if not isinstance(value, str):
-        raise ValueError("it is not a time, such as `2026-01-31T12:00:00Z`")
-    return datetime.fromisoformat(value)
+    time = _parse_time(value) if isinstance(value, str) else None
+    if time is None or time.tzinfo is None:
+        raise ValueError("it is not a time with its offset, such as `2026-01-31T12:00:00Z`")
+    return time
+
+
+def _parse_time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _read_whole_number(value: Any) -> int:

@@ -16,9 +16,10 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.auth import authenticate_tenant_or_admin, require_internal_key
 from api.context import get_context, pool_share
-from api.http.body import build_unknown_field_fault, read_body
-from api.http.errors import InvalidBody
+from api.http.body import build_unknown_field_fault, read_body, split_fields
+from api.http.errors import Fault, InvalidBody
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -41,9 +42,9 @@ class EndpointRoute(APIRoute):
 
         async def answer_request(request: Request) -> Response:
             request.state.route = path  # the label of the request in the metrics
-            if request.scope["query_string"] and path.startswith("/api/v1/"):
-                _check_parameters(request, takes_parameters)
             pool_share.set(tag)
+            if request.scope["query_string"] and path.startswith("/api/"):
+                await _check_parameters(request, takes_parameters)
             await get_context(request).readiness.require_fit(tag)
             return await respond(request)
 
@@ -54,21 +55,39 @@ class EndpointRoute(APIRoute):
         return super().get_route_handler()
 
 
-def _check_parameters(request: Request, takes_parameters: bool) -> None:
-    """Raise Fault 422 for a query string with a parameter that the endpoint would ignore.
+async def _check_parameters(request: Request, takes_parameters: bool) -> None:
+    """Raise Fault 422 for a query string with a parameter that the endpoint would ignore; 401 for an unknown caller.
 
     FastAPI ignores all but the last of a parameter that is sent twice, and any parameter of an endpoint that has none.
     """
+    fault = _find_parameter_fault(request, takes_parameters)
+    if fault is None:
+        return
+    context = get_context(request)
+    if request.url.path.startswith("/api/internal/"):
+        require_internal_key(request, context)
+    else:
+        await authenticate_tenant_or_admin(request, context)
+    raise fault
+
+
+def _find_parameter_fault(request: Request, takes_parameters: bool) -> Fault | None:
     names = [name for name, _ in request.query_params.multi_items()]
     if names and not takes_parameters:
-        raise build_unknown_field_fault(list(dict.fromkeys(names)), ())
+        place = ", or send it in the body" if request.method == "POST" else ""
+        hint = f"leave it out{place}: this endpoint takes nothing in its query string"
+        return build_unknown_field_fault(list(dict.fromkeys(names)), (), hint=hint)
     for name, count in Counter(names).items():
         if count > 1:
-            raise InvalidBody(f"`{name[:100]}` is given {count} times", field=name[:100], hint="send it once")
+            return InvalidBody(f"`{name[:100]}` is given {count} times", field=name[:100], hint="send it once")
+    return None
 
 
 class BodyRoute(EndpointRoute):
-    """A route with a body of limited size; `authenticate` has to accept the caller before the body is read."""
+    """A route with a body of limited size; `authenticate` has to accept the caller before the body is read.
+
+    If its endpoint takes no body, any field of one is refused.
+    """
 
     #: The most bytes of a body, where that is less than the setting.
     most_bytes: ClassVar[int] = sys.maxsize
@@ -80,10 +99,14 @@ class BodyRoute(EndpointRoute):
 
     def build_handler(self) -> Handler:
         respond = super().build_handler()
+        takes_body = self.body_field is not None or "requestBody" in (self.openapi_extra or {})
 
         async def answer_request(request: Request) -> Response:
             await self.authenticate(request)
-            return await respond(_ReadRequest(request, await read_body(request, self.most_bytes)))
+            body = await read_body(request, self.most_bytes)
+            if body and not takes_body:
+                split_fields(body, ())
+            return await respond(_ReadRequest(request, body))
 
         return answer_request
 

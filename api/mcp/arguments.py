@@ -51,7 +51,7 @@ class Query(Arguments):
         Field(
             default_factory=dict,
             description="By column: a value, a list of which one must match, or operators, such as"
-            ' {"company_domain": "example.com", "updated_at": {"gte": "2026-01-01"}}. `describe` names them.',
+            ' {"company_domain": "example.com", "updated_at": {"gte": "2026-01-01T00:00:00Z"}}. `describe` names them.',
         ),
     ]
     order: Annotated[

@@ -15,6 +15,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from api.auth import COMPANY_HEADER, ORG_HEADER
+from api.http.errors import InvalidBody
 
 #: The headers that identify the caller of a request.
 CREDENTIAL_HEADERS: Final = ("authorization", ORG_HEADER, COMPANY_HEADER)
@@ -42,10 +43,14 @@ class EndpointClient:
     async def get(self, path: str, parameters: Mapping[str, str | None]) -> bytes:
         """Send a GET and return the response body; parameters that are None are left out.
 
-        Raises EndpointRefused when the endpoint returns an error.
+        Raises EndpointRefused when the endpoint returns an error, Fault 422 when the parameters are too long.
         """
         present = {name: value for name, value in parameters.items() if value is not None}
-        return await self._send_request("GET", path, params=present)
+        try:
+            return await self._send_request("GET", path, params=present)
+        except httpx.InvalidURL as error:
+            hint = "give shorter ones: a row's `id` instead of its key, or fewer `fields`"
+            raise InvalidBody("the arguments are longer than 64 KB", hint=hint) from error
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Send a POST with a JSON body and return the response body. Raises EndpointRefused as `get` does."""

@@ -18,7 +18,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http.errors import Fault
+from api.mcp.arguments import ANSWER_BYTES
 from api.mcp.endpoint_client import CREDENTIAL_HEADERS, EndpointClient, EndpointRefused
+from api.mcp.size import shorten_error
 from api.mcp.tools import INSTRUCTIONS, TOOLS, AgentTool, ToolCall, build_input_schema, call_tool
 from engine.errors import EngineError, suggest_name
 from engine.plan import Plan
@@ -81,13 +83,15 @@ async def _answer_call(
     """
     try:
         if name not in tools:
-            raise Fault("not_found", f"there is no tool `{name[:100]}`", hint=suggest_name(name, tools))
+            raise Fault("not_found", f"there is no tool `{name[:100]}`", hint=suggest_name(name[:100], tools))
         return (await call_tool(tools[name], call, arguments)).decode(), False
     except EndpointRefused as error:
-        return error.text, True
+        text = error.text.encode()
     except Fault as fault:
-        payload = {"error": fault.message, "code": fault.code, "detail": fault.detail, "hint": fault.hint}
-        return msgspec.json.encode(payload).decode(), True
+        text = msgspec.json.encode(
+            {"error": fault.message, "code": fault.code, "detail": fault.detail, "hint": fault.hint}
+        )
+    return shorten_error(text, ANSWER_BYTES).decode(), True
 
 
 class HttpServer:

@@ -12,7 +12,7 @@ from engine.values import exact_json
 from engine.values.exact_json import Json
 
 #: The limits to try in turn: characters of a string, entries of a list or object, levels of nesting.
-_STEPS: Final = ((4000, 200, 12), (1500, 60, 8), (600, 40, 6), (240, 30, 5), (120, 20, 4), (60, 12, 3), (30, 6, 2))
+_STEPS: Final = ((4000, 200, 11), (1500, 60, 7), (600, 40, 5), (240, 30, 4), (120, 20, 3), (60, 12, 2), (30, 6, 1))
 
 
 def measure_text(text: bytes) -> int:
@@ -21,19 +21,29 @@ def measure_text(text: bytes) -> int:
 
 
 def shorten_answer(text: bytes, most: int) -> bytes:
-    """Shorten a JSON text until `measure_text` gives at most `most`; each cut says how much is missing.
+    """Shorten `data` of an answer until `measure_text` gives at most `most`; each cut says how much is missing.
 
-    Raises Fault 422 when it is too large even with the strictest limits.
+    `meta` stays whole: a part of a cursor would be refused. Raises Fault 422 when the answer is too large even with the
+    strictest limits.
     """
     if measure_text(text) <= most:
         return text
-    value = exact_json.loads(text)
-    for shortened in _shorten_stepwise(value):
-        text = exact_json.dumps(shortened)
+    answer = exact_json.loads(text)
+    assert isinstance(answer, dict)
+    for shortened in _shorten_stepwise(answer["data"]):
+        text = exact_json.dumps({**answer, "data": shortened})
         if measure_text(text) <= most:
             return text
     hint = "name `fields`, a smaller `limit`, or a larger `max_bytes`"
     raise Fault("answer_too_large", f"the answer does not fit {most} bytes", hint=hint)
+
+
+def shorten_error(text: bytes, most: int) -> bytes:
+    """Shorten the JSON text of an error, which repeats what was sent, until `measure_text` gives at most `most`."""
+    if measure_text(text) <= most:
+        return text
+    shortened = map(exact_json.dumps, _shorten_stepwise(exact_json.loads(text)))
+    return next(text for text in shortened if measure_text(text) <= most)
 
 
 def _shorten_stepwise(value: Json) -> Iterator[Json]:

@@ -20,6 +20,7 @@ from api.http.route import BodyRoute
 from api.rows import json_schemas
 from api.rows.query_body import QueryBody
 from api.rows.spec_router import SpecRouter
+from engine.generate.examples import build_filters_example
 from engine.plan import Plan
 from engine.rows.export_formats import ExportFormat
 from engine.rows.query import EXPORT_OPTIONS
@@ -52,6 +53,7 @@ def add_export_endpoint(spec: SpecRouter) -> None:
         description="`Accept` names the format: `text/csv`, `application/x-ndjson` (the default) or"
         " `application/vnd.apache.parquet`. An answer that breaks off is cut short on the wire, and not ended.",
         body=json_schemas.build_export_body_schema(plan),
+        body_example=build_filters_example(plan),
         files={
             ExportFormat.NDJSON.media_type: {"type": "string", "description": "One JSON object a line."},
             ExportFormat.CSV.media_type: {"type": "string", "description": "RFC 4180, with a header line."},
@@ -64,7 +66,7 @@ def add_export_endpoint(spec: SpecRouter) -> None:
 
 
 async def _export_rows(plan: Plan, request: Request, caller: Reader, context: AppContext) -> Response:
-    format_ = choose_format(request.headers.get("accept", "*/*"))
+    format_ = choose_format(request.headers.get("accept") or "*/*")
     try:
         check_format(format_)
     except ParquetMissing as error:

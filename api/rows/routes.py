@@ -36,6 +36,7 @@ from api.rows.query_body import QueryBody, build_query_fault
 from api.rows.spec_router import MAX_PAGE_BYTES, RowId, RowParameters, SpecRouter, build_missing_row_fault
 from api.rows.upsert_body import RowsRejected, UpsertBody
 from engine.backfill.live import LiveResult, LiveUpsert
+from engine.generate.examples import build_filters_example, build_upsert_example
 from engine.plan import Plan
 from engine.rows.cursor import CursorSigner
 from engine.rows.extract import Reason, Rejected
@@ -70,6 +71,7 @@ def _add_upsert_endpoint(spec: SpecRouter) -> None:
         title=f"write {'rows' if plan.many else 'a row'}",
         description=f"{plan.description} Conflict columns: {conflict}.".strip(),
         body=json_schemas.build_upsert_body_schema(plan),
+        body_example=build_upsert_example(plan),
         body_required=True,
         answer=("UpsertAnswer", *json_schemas.build_upsert_answer_schemas(plan)),
         errors=(400, 401, 403, 404, 409, 413, 415, 422, 503),
@@ -87,6 +89,7 @@ def _add_query_endpoint(spec: SpecRouter) -> None:
         name=f"query_{plan.name}",
         title="query rows",
         body=json_schemas.build_query_body_schema(plan),
+        body_example={**build_filters_example(plan), "order": ["-updated_at"], "limit": 10},
         answer=("Page", *json_schemas.build_query_answer_schemas(plan)),
         errors=(400, 401, 403, 404, 413, 415, 422, 503),
         dependencies=[Depends(find_reader)],

@@ -66,6 +66,7 @@ class SpecRouter:
         description: str = "",
         parameters: Mapping[str, tuple[Schema, str]] | None = None,
         body: Schema | None = None,
+        body_example: Mapping[str, Any] | None = None,
         body_required: bool = False,
         route_class: type[EndpointRoute] = EndpointRoute,
         response_model: Any = None,
@@ -88,8 +89,8 @@ class SpecRouter:
             ]
         }
         if body is not None:
-            media = {"application/json": {"schema": self._name_parts(body)}}
-            extra["requestBody"] = {"content": media, "required": body_required}
+            media = {"schema": self._name_parts(body), "example": body_example}
+            extra["requestBody"] = {"content": {"application/json": media}, "required": body_required}
         self.router.add_api_route(
             path,
             endpoint,

@@ -91,15 +91,17 @@ def build_submission(
 ) -> submissions.NewSubmission:
     """Convert a caller's request to the submission to store. Raises Fault 403 for a company other than the caller's."""
     assert caller.org_id is not None
-    steps = [_build_step_snapshot(position, step) for position, step in enumerate(body.steps, start=1)]
-    sent = _encode_json([caller.company_id, body.model_dump()])
+    snapshots = [_build_step_snapshot(position, step) for position, step in enumerate(body.steps, start=1)]
+    steps = _encode_json("steps", snapshots)
+    inputs, metadata = _encode_json("inputs", body.inputs), _encode_json("metadata", body.metadata or {})
+    sent = exact_json.dumps([caller.company_id, body.model_dump()])
     return submissions.NewSubmission(
         org_id=caller.org_id,
         company_id=_choose_company(caller, body.company_id),
-        steps=_encode_json(steps),
-        inputs=_encode_json(body.inputs),
+        steps=steps,
+        inputs=inputs,
         source=body.source,
-        metadata=_encode_json(body.metadata or {}),
+        metadata=metadata,
         runner=Runner.TRIGGER if context.settings.trigger_secret_key else Runner.LOCAL,
         requested_by=f"{caller.kind}:{caller.subject}" if caller.subject else str(caller.kind),
         traceparent=current_traceparent.get(),
@@ -110,12 +112,12 @@ def build_submission(
     )
 
 
-def _encode_json(value: Any) -> RawJson:
-    """Encode JSON with each number as sent. Raises Fault 422 for a number that Postgres cannot store."""
+def _encode_json(field: str, value: Any) -> RawJson:
+    """Encode a field as JSON with each number as sent. Raises Fault 422 for a number that Postgres cannot store."""
     try:
         return RawJson(exact_json.dumps(value))
     except ExactError as error:
-        raise InvalidBody(error.message, hint=UNSTORABLE_JSON_HINT) from error
+        raise InvalidBody(f"`{field}`: {error.message}", field=field, hint=UNSTORABLE_JSON_HINT) from error
 
 
 def _build_step_snapshot(position: int, step: SubmittedStep) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from api.http.route import ROUTER_OPTIONS
 from engine.orders import listing
 from engine.orders.statuses import OrderStatus
 from engine.spec.models import OPERATION_ID
+from engine.store.identity import check_organisation
 
 _MOST_OFFSET: Final = 1_000_000
 
 router = APIRouter(
-    prefix="/api/v1", tags=["orders"], responses=describe_errors(400, 401, 403, 422, 503), **ROUTER_OPTIONS
+    prefix="/api/v1", tags=["orders"], responses=describe_errors(400, 401, 403, 404, 422, 503), **ROUTER_OPTIONS
 )
 
 
@@ -52,8 +53,9 @@ class CostParameters(OrganisationParameters):
 )
 async def list_orders(caller: Reader, context: AppContext, parameters: Annotated[OrderParameters, Query()]) -> Response:
     """Return the orders of the request's organisation that match status and operation, newest first."""
+    org_id = choose_organisation(caller, parameters.org_id)
     wanted = listing.OrderFilter(
-        org_id=choose_organisation(caller, parameters.org_id),
+        org_id=org_id,
         status=parameters.status,
         operation=parameters.operation,
         limit=parameters.limit,
@@ -61,6 +63,8 @@ async def list_orders(caller: Reader, context: AppContext, parameters: Annotated
     )
     async with context.connection() as connection:
         texts = await listing.list_orders(connection, wanted, as_tenant=True)
+        if not texts:
+            await check_organisation(connection, org_id)
     return build_list_response([text.encode() for text in texts], {"limit": wanted.limit, "offset": wanted.offset})
 
 
@@ -74,4 +78,6 @@ async def list_costs(caller: Reader, context: AppContext, parameters: Annotated[
     org_id = choose_organisation(caller, parameters.org_id)
     async with context.connection() as connection:
         texts = await listing.sum_costs(connection, org_id, month=parameters.month, as_tenant=True)
+        if not texts:
+            await check_organisation(connection, org_id)
     return build_list_response([text.encode() for text in texts], {})

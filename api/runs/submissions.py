@@ -45,6 +45,9 @@ class SpenderRoute(BodyRoute):
 
 
 router = APIRouter(prefix="/api/v1/submissions", tags=["submissions"], **ROUTER_OPTIONS)
+spender_router = APIRouter(
+    prefix="/api/v1/submissions", tags=["submissions"], **{**ROUTER_OPTIONS, "route_class": SpenderRoute}
+)
 runner_router = APIRouter(prefix="/api/internal/submissions", **RUNNER_OPTIONS)
 
 #: The schema only describes the header: a blank or too long one gives 400.
@@ -55,6 +58,12 @@ _EXAMPLE = {
 }
 
 
+@spender_router.post(
+    "",
+    summary="Create a submission of steps and inputs, with one run per input",
+    response_model=DataWithMeta[Facts, Facts],
+    responses=describe_errors(400, 401, 403, 404, 413, 415, 422, 503),
+)
 async def create_submission(
     caller: Spender,
     context: AppContext,
@@ -79,18 +88,6 @@ async def create_submission(
     dispatch = await _offer_submission(context, created, submission)
     meta = {"runner": submission.runner, "replayed": created.is_replayed, **ceiling.as_dict()}
     return build_data_response(created.json, meta | dispatch)
-
-
-router.add_api_route(
-    "",
-    create_submission,
-    methods=["POST"],
-    operation_id="create_submission",
-    summary="Create a submission of steps and inputs, with one run per input",
-    response_model=DataWithMeta[Facts, Facts],
-    responses=describe_errors(400, 401, 403, 404, 413, 415, 422, 503),
-    route_class_override=SpenderRoute,
-)
 
 
 @router.get(
@@ -120,22 +117,22 @@ async def dispatch_submission(body: SubmissionReference, context: AppContext) ->
     return {"data": {"dispatched": 0, "not_dispatched": []} | await dispatch_runs(context, runs)}
 
 
-@router.post(
+@spender_router.post(
     "/{submission_id}/cancel",
     summary="Cancel the runs of a submission that have not ended",
     response_model=DataWithMeta[Facts, Facts],
-    responses=describe_errors(400, 401, 403, 404, 422, 503),
+    responses=describe_errors(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def cancel_submission(submission_id: Id, caller: Spender, context: AppContext) -> Response:
     """Cancel the runs of a submission: they place no more orders, but answers to placed orders are still collected."""
     return await _change_submission(context, caller, submission_id, management.cancel_runs, "canceled")
 
 
-@router.post(
+@spender_router.post(
     "/{submission_id}/retry",
     summary="Queue again the runs of a submission that failed, were canceled, or lost their runner",
     response_model=DataWithMeta[Facts, Facts],
-    responses=describe_errors(400, 401, 403, 404, 422, 503),
+    responses=describe_errors(400, 401, 403, 404, 413, 415, 422, 503),
 )
 async def retry_submission(submission_id: Id, caller: Spender, context: AppContext) -> Response:
     """Queue the runs of a submission again; steps that succeeded keep their results."""

@@ -141,6 +141,8 @@ def describe_unknown_parameter(plan: Plan, known: Sequence[str], name: str) -> s
     """Return why a query has no parameter `name`, or which of `known` has another name elsewhere; else ""."""
     if reason := describe_unfiltered(plan, name):
         return reason
+    if "limit" not in known and name in (*OPTIONS, "cursor"):
+        return "an export has every row, and no pages or count"
     if name in _FILTER_NAMES:
         column = next(iter(list_query_columns(plan)))
         return f'a filter stands beside the other fields, under the name of its column: `{{"{column}": ...}}`'

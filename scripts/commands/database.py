@@ -280,7 +280,7 @@ COMMANDS = (
         export_rows,
         (
             "dex export icp_job_titles --org UUID --format csv --out titles.csv",
-            "dex export icp_job_titles --org UUID --filter updated_at.gte=2026-01-01",
+            "dex export icp_job_titles --org UUID --filter company_domain.prefix=north",
         ),
     ),
 )

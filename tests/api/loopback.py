@@ -131,10 +131,11 @@ def read_data(answer: httpx.Response) -> Any:
 
 
 def read_error(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """Return a failed answer, which has this status and code and a hint."""
+    """Return a failed answer: it has this status and code, a hint, and if that may help, when to try again."""
     error = answer.json()
     assert (answer.status_code, error["code"]) == (status, code), answer.text
     assert error["hint"]
+    assert ("retry-after" in answer.headers) == (status in (429, 503))
     return dict(error)
 
 

@@ -122,6 +122,13 @@ class TestTenant:
             session = session_jwt(org, iat=moment, nbf=moment)
             assert api.post(QUERY, {}, headers=bearer_headers(session)).status_code == status
 
+    @pytest.mark.parametrize("seconds", [1, 20])
+    def test_a_session_or_a_super_admin_that_has_just_expired(self, api: Api, org: str, seconds: int) -> None:
+        expired = int(time.time()) - seconds
+        for token in (session_jwt(org, exp=expired), admin_jwt(sub=insert_admin(api), exp=expired)):
+            answer = api.post(QUERY, {"org_id": org}, headers=bearer_headers(token))
+            assert read_error(answer, 401, "expired_token")["error"] == "Session token has expired"
+
     @pytest.mark.parametrize(
         ("claims", "error"),
         [
@@ -141,6 +148,7 @@ class TestTenant:
     def test_a_session_that_does_not_hold(self, api: Api, org: str, claims: dict[str, Any], error: str) -> None:
         answer = api.post(QUERY, {}, headers=bearer_headers(session_jwt(**{"org_id": org} | claims)))
         assert (answer.status_code, answer.json()["error"]) == (401, error)
+        assert answer.json()["hint"]
 
     def test_a_session_signed_by_somebody_else(self, api: Api, org: str) -> None:
         good = session_jwt(org)

@@ -181,8 +181,14 @@ def test_what_is_refused_is_named(rounds: Api, own: str, body: Any, accept: str,
     read_error(answer, status, code)
 
 
+@pytest.mark.parametrize("name", ["limit", "offset", "cursor", "count"])
+def test_a_part_of_a_page_is_told_that_an_export_has_none(rounds: Api, own: str, name: str) -> None:
+    error = read_error(rounds.post(PATH, {name: 5}, headers=internal_headers(own)), 422, "unknown_field")
+    assert error["error"] == f"unknown field `{name}`; an export has every row, and no pages or count"
+
+
 def test_without_a_wish_it_is_lines(rounds: Api, own: str) -> None:
-    for accept in ("*/*", "application/*;q=0.5, text/html", "text/html, application/x-ndjson"):
+    for accept in ("", "*/*", "application/*;q=0.5, text/html", "text/html, application/x-ndjson"):
         answer = rounds.post(PATH, {}, headers={**internal_headers(own), "accept": accept})
         assert answer.headers["content-type"] == TYPES["ndjson"]
 

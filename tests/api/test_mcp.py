@@ -150,6 +150,53 @@ async def test_what_does_not_fit_is_shortened_and_says_so(api: Api, org: str) ->
         assert len(whole["raw_parallel_output"]["text"]) == 60_000
 
 
+async def test_the_example_of_filters_is_one_that_is_taken(api: Api, org: str) -> None:
+    async with connect(api, api.insert_token(org)) as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        description = tools["query"].input_schema["properties"]["filters"]["description"]
+        example = json.loads(description[description.index("{") : description.rindex("}") + 1])
+        assert example and (await call(client, "query", spec=SPEC, filters=example))["data"] == []
+
+
+@pytest.mark.parametrize("most", [1_000, 2_000])
+async def test_a_cursor_stays_whole_however_short_the_answer(api: Api, org: str, most: int) -> None:
+    """A row of many long columns is shortened; the cursor after it is not, since a part of it would be refused."""
+    ids = insert_rows(api, org, 5)
+    text = "repeat('x', 900)"
+    api.execute(f"update company_intel_briefings set client_company_description = {text} where org_id = %s", [org])
+    async with connect(api, api.insert_token(org)) as client:
+        page = await call(client, "query", spec=SPEC, max_bytes=most)
+        rows = len(page["data"])
+        while cursor := page["meta"]["next_cursor"]:
+            page = await call(client, "query", spec=SPEC, max_bytes=most, cursor=cursor)
+            rows += len(page["data"])
+    assert rows == len(ids)
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        (LONG, {}),
+        ("query", {LONG: 1}),
+        ("describe", {"spec": LONG}),
+        ("query", {"spec": SPEC, "filters": {LONG: 1}}),
+        ("query", {"spec": SPEC, "fields": [f"column_{number}" for number in range(200)]}),
+        ("explain", {"spec": SPEC, "key": {"company_domain": LONG}}),
+        ("get", {"spec": SPEC, "id": UNKNOWN, "fields": [LONG]}),
+    ],
+)
+async def test_an_error_is_no_longer_than_an_answer(api: Api, org: str, tool: str, arguments: dict[str, Any]) -> None:
+    async with connect(api, api.insert_token(org), "legacy") as client:  # newer clients send the name as a header, too
+        result = await client.call_tool(tool, arguments)
+    (content,) = result.content
+    assert result.is_error and len(json.dumps(content.text, ensure_ascii=False).encode()) <= ANSWER_BYTES
+    error = json.loads(content.text)
+    assert error["error"] and error["code"] in ("not_found", "unknown_field", "unknown_column", "invalid_body")
+
+
 async def test_nothing_leaves_the_organisation(api: Api, org: str) -> None:
     """Every operator of every column, while another organisation has the same rows."""
     mine = insert_rows(api, org, 4)

@@ -1,5 +1,6 @@
 """The OpenAPI document: it names the real columns, and requests generated from it get only documented answers."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from engine.columns import list_columns
 from engine.provided_columns import PROVIDED_COLUMNS, SOURCE_COLUMNS
-from tests.api.loopback import INTERNAL_KEY, Api
+from tests.api.loopback import INTERNAL_KEY, Api, internal_headers
 from tests.conftest import ROOT, take_share
 
 
@@ -65,6 +66,25 @@ def test_bodies_name_the_real_columns(api: Api, document: dict[str, Any]) -> Non
         words = {"limit", "offset", "cursor", "fields", "org_id", "order", "count", *(["q"] if plan.search else [])}
         filters = {item.name for item in plan.filters} | set(PROVIDED_COLUMNS)
         assert set(resolve(document, query["schema"])["properties"]) == filters | words
+
+
+def test_the_examples_of_bodies_are_taken(api: Api, org: str) -> None:
+    check_examples(api, org)
+
+
+def check_examples(api: Api, org: str) -> None:
+    """Send the example of each body of the specs' endpoints, and find the row of the one in the answer to the other."""
+    document = api.client.get("/openapi.json").json()
+    for plan in api.plans:
+        for path in (f"/api/internal/{plan.slug}/upsert", f"/api/v1/{plan.slug}/query", f"/api/v1/{plan.slug}/export"):
+            content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+            Draft202012Validator({**content["schema"], "components": document["components"]}).validate(
+                content["example"]
+            )
+            answer = api.post(path, content["example"], headers=internal_headers(org))
+            assert answer.status_code == 200, answer.text
+            rows = list(map(json.loads, answer.text.splitlines())) if path.endswith("export") else answer.json()["data"]
+            assert len(rows if isinstance(rows, list) else [rows]) == 1, (path, rows)
 
 
 def test_answers_are_as_described(api: Api, org: str, document: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from api.app import create_app
 from engine.tables.rebuild import rebuild_spec
-from tests.api.loopback import Api, build_settings, serve_app
+from tests.api.loopback import Api, build_settings, read_error, serve_app
 from tests.conftest import ROOT, load_project_plans
 from tests.plain_http import HTTP
 
@@ -36,9 +36,9 @@ def list_reasons(api: Api) -> list[dict[str, Any]]:
         misfits = {problem["spec"] for problem in data["problems"] if "spec" in problem}
         assert {spec for spec, state in data["specs"].items() if state == "not_ready"} == misfits
         return list(data["problems"])
-    assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
-    assert answer.json()["error"].startswith("not ready: ") and answer.json()["hint"]
-    return list(answer.json()["detail"])
+    error = read_error(answer, 503, "not_ready")
+    assert error["error"].startswith("not ready: ")
+    return list(error["detail"])
 
 
 def test_alive(api: Api) -> None:

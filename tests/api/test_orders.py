@@ -9,7 +9,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.api.loopback import Api, bearer_headers, internal_headers, read_data, read_error, run_api, session_jwt
+from tests.api.loopback import (
+    ADMIN_KEY,
+    Api,
+    bearer_headers,
+    internal_headers,
+    read_data,
+    read_error,
+    run_api,
+    session_jwt,
+)
 from tests.api.test_trouble import WAITING, wait_until
 from tests.forked_dex import run_dex_text
 
@@ -370,6 +379,16 @@ class TestLists:
         for query in ("status=done", "limit=0", "limit=1001", "offset=x", "operation=a%00b", "colour=green"):
             assert api.client.get(f"/api/v1/orders?{query}", headers=token).status_code == 422
         assert api.client.get("/api/v1/orders").status_code == 401
+
+    @pytest.mark.parametrize("path", ["/api/v1/orders", "/api/v1/costs"])
+    def test_of_no_organisation_there_are_none_to_list(self, api: Api, org: str, path: str) -> None:
+        admin = bearer_headers(ADMIN_KEY)
+        error = read_error(api.client.get(path, headers=admin), 400, "org_id_required")
+        assert "query string" in error["hint"]
+        assert read_data(api.client.get(f"{path}?org_id={org}", headers=admin)) == []
+        unknown = str(uuid.uuid4())
+        read_error(api.client.get(f"{path}?org_id={unknown}", headers=admin), 404, "unknown_organisation")
+        read_error(api.client.get(path, headers=internal_headers(unknown)), 404, "unknown_organisation")
 
     def test_costs_by_operation_and_month(self, api: Api, org: str) -> None:
         for number, processor in enumerate(("pro", "ultra", "core")):

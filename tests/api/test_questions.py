@@ -17,6 +17,7 @@ from engine.rows.ordering import list_order_columns
 from engine.tables import draft_migration
 from engine.tables.ddl import build_stored_words_definition
 from tests.api.loopback import ADMIN_KEY, Api, bearer_headers, internal_headers, read_data, read_error, run_api
+from tests.api.test_openapi import check_examples
 from tests.conftest import create_database
 from tests.database.conftest import compile_text
 from tests.world import build_payload, insert_step
@@ -484,6 +485,14 @@ class TestOneRow:
         assert rounds.client.get(f"{path}?org_id={own}", headers=headers).json()["data"] == row
         read_error(rounds.client.get(path, headers=headers), 400, "org_id_required")
         assert rounds.client.get(path).status_code == 401
+
+
+def test_the_examples_of_the_document_are_taken_of_every_type(rounds: Api, server_dsn: str, template: str) -> None:
+    check_examples(rounds, rounds.insert_organisation())
+    tags = '  tags: {type: "text[]", path: output.tags, filter: true}\n'
+    by_tags = TEXT.replace(tags, "").replace("fields:\n", f"fields:\n{tags}")  # its filter is the example then
+    with run_rounds(server_dsn, template, by_tags) as api:
+        check_examples(api, api.insert_organisation())
 
 
 def test_the_command_line_knows_the_same_words(rounds: Api, own: str, tmp_path: Path) -> None:

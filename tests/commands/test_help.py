@@ -13,9 +13,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from engine.plans import find_plan
+from engine.rows.query import build_query
+from scripts.commands.database import parse_filters
 from scripts.commands.options import Command, complete_spec
 from scripts.dex import COMMANDS, GROUPS, app
-from tests.conftest import ROOT
+from tests.conftest import ROOT, load_project_plans
 
 DEX = Path(sys.executable).with_name("dex")
 WIDTH = 80
@@ -71,6 +74,20 @@ def test_every_example_is_shown_and_is_one_the_command_takes(command: Command) -
         program, name, *arguments = shlex.split(example.split("<")[0])
         assert (program, name) == ("dex", command.name)
         GROUP.commands[name].make_context(name, arguments)  # parses, and runs nothing
+
+
+def test_the_filters_of_the_examples_are_filters_of_their_spec() -> None:
+    plans, questions = load_project_plans(), 0
+    for command in COMMANDS:
+        for example in list_examples(command):
+            given = (
+                GROUP.commands[command.name].make_context(command.name, shlex.split(example.split("<")[0])[2:]).params
+            )
+            if given.get("filters") and command.name in ("query", "export"):
+                plan = find_plan(plans, given["spec"])
+                assert build_query(plan, None, parse_filters(plan, given["filters"])).conditions
+                questions += 1
+    assert questions >= 2
 
 
 @pytest.mark.parametrize(

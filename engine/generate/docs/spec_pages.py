@@ -6,9 +6,8 @@ The examples of bodies and answers are made from the plan's own columns.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
-from engine.columns import list_columns
 from engine.generate.docs.markdown import (
     build_code_block,
     build_json_block,
@@ -18,48 +17,19 @@ from engine.generate.docs.markdown import (
     format_code,
     format_codes,
 )
+from engine.generate.examples import (
+    PROVIDED_EXAMPLES,
+    build_filters_example,
+    build_upsert_answer_example,
+    build_upsert_example,
+)
 from engine.generate.python import build_query_signature, build_upsert_signature
 from engine.plan import Field, OperationMapping, Plan
-from engine.provided_columns import SOURCE_COLUMNS
 from engine.spec.enums import OnAbsent, OnInvalid, OnMissing
 
 FOLDER: Final = "docs/reference"
-_RUN_ID: Final = "5f0b1c1e-3f0a-4b1e-9f7e-0a6f3b1d2c4e"
-_SUBMISSION_ID: Final = "0921f10b-890b-47ab-8ceb-b1986df51cbb"
-_ORG_ID: Final = "b0293785-aa7a-4234-8201-cc47305295f8"
-_TIMESTAMP: Final = "2026-05-15T18:52:36+00:00"
-_PROVIDED_EXAMPLES: Final[Mapping[str, Any]] = {
-    "id": "7d4f0f5e-5b0a-4c43-9a86-1f3c2b9d8e70",
-    "org_id": _ORG_ID,
-    "source_submission_id": _SUBMISSION_ID,
-    "source_pipeline_run_id": _RUN_ID,
-    "source_step_result_id": "5b1f2c64-9c0e-4d6f-8a52-3f7a1e0b9d11",
-    "source_recorded_at": _TIMESTAMP,
-    "created_at": _TIMESTAMP,
-    "updated_at": _TIMESTAMP,
-}
-
-#: The value that examples show, by column type, or by normalizer of a text column.
-_EXAMPLE_BY_TYPE: Final[Mapping[str, Any]] = {
-    "jsonb": {"summary": "as the provider wrote it"},
-    "boolean": True,
-    "integer": 12,
-    "bigint": 1200,
-    "numeric": 55.6,
-    "double precision": 0.87,
-    "date": "2026-05-15",
-    "timestamptz": _TIMESTAMP,
-    "uuid": "3f8e2f0a-6f7c-4d39-8d0d-2a3b1c4d5e6f",
-    "text[]": ["one", "two"],
-}
-_EXAMPLE_BY_NORMALIZER: Final[Mapping[str, str]] = {
-    "domain": "acme.com",
-    "registrable_domain": "acme.com",
-    "linkedin_url": "https://www.linkedin.com/in/ada-lovelace",
-    "url": "https://www.acme.com/about",
-    "email": "ada@acme.com",
-    "phone": "+14155552671",
-}
+#: The source columns that the example of an upsert names.
+_SHOWN_SOURCES: Final = ("source_submission_id", "source_pipeline_run_id")
 
 
 def build_spec_pages(plans: Sequence[Plan]) -> dict[str, str]:
@@ -79,7 +49,7 @@ def build_spec_page(plan: Plan) -> str:
         build_table(("", ""), _list_facts(plan)),
         "## Columns",
         build_table(("column", "type", "path", "normalized", "missing", "filter", "what it is"), _list_columns(plan)),
-        f"Every table has {format_codes(_PROVIDED_EXAMPLES)} beside them; a spec never names those.",
+        f"Every table has {format_codes(PROVIDED_EXAMPLES)} beside them; a spec never names those.",
         "## Write",
         *_build_write_section(plan),
         "## Ask",
@@ -182,25 +152,17 @@ def _describe_absence(column: Field) -> str:
 
 
 def _build_write_section(plan: Plan) -> tuple[str, ...]:
-    row = {column.name: _choose_example(column) for column in plan.given_fields}
-    body = {"rows": [row]} if plan.many else row
-    sources = {"source_submission_id": _SUBMISSION_ID, "source_pipeline_run_id": _RUN_ID}
-    answer: Any = {
-        "data": [_build_example_row(plan)] if plan.many else _build_example_row(plan),
-        "meta": {"outcome": "written"},
-    }
     required = [column.name for column in plan.given_fields if column.required]
     needed = f" Needed: {format_codes(required)}." if required else ""
     return (
         f"`POST /api/internal/{plan.slug}/upsert` with the internal key and `x-internal-org-id`.{needed} `meta.outcome`"
         " is `written`, `unchanged` or `superseded` (the stored row comes from a newer source).",
-        build_json_block({**body, **sources}),
-        build_json_block(answer),
+        build_json_block(build_upsert_example(plan) | {name: PROVIDED_EXAMPLES[name] for name in _SHOWN_SOURCES}),
+        build_json_block(build_upsert_answer_example(plan)),
     )
 
 
 def _build_query_section(plan: Plan) -> tuple[str, ...]:
-    filters = {column.name: _choose_example(column) for column in plan.filters[:1]}
     declared = format_codes(column.name for column in plan.filters)
     searched = f" `q` searches the words of {format_codes(plan.search)}." if plan.search else ""
     return (
@@ -208,7 +170,7 @@ def _build_query_section(plan: Plan) -> tuple[str, ...]:
         f" Filters: {f'{declared} and ' if declared else ''}the columns every table has. Each takes a value, a list, or"
         f" operators; `order`, `fields`, `count`, `cursor` and the rest stand in"
         f" [the query language](../howto/query.md).{searched}",
-        build_json_block({**filters, "updated_at": {"gte": "2026-01-01T00:00:00Z"}, "limit": 10}),
+        build_json_block({**build_filters_example(plan), "limit": 10}),
         f"`GET /api/v1/{plan.slug}/{{id}}` answers one row.",
     )
 
@@ -224,21 +186,3 @@ def _build_backfill_section(plan: Plan) -> tuple[str, ...]:
         return (command,)
     rows = [(format_code(target.org_id), format_codes(target.submissions)) for target in plan.targets]
     return (command, "Default targets of the backfill script:", build_table(("organisation", "submissions"), rows))
-
-
-def _build_example_row(plan: Plan) -> dict[str, Any]:
-    """Return an example row in the form of API answers, in which the documents come last."""
-    values = {**_PROVIDED_EXAMPLES, **{column.name: _choose_example(column) for column in plan.fields}}
-    names = list_columns(plan)
-    documents = [name for name in names if name not in _PROVIDED_EXAMPLES and plan.field(name).type.name == "jsonb"]
-    return {name: values[name] for name in (*(name for name in names if name not in documents), *documents)}
-
-
-def _choose_example(column: Field) -> Any:
-    for normalizer in reversed(column.normalizers):
-        if normalizer.name in _EXAMPLE_BY_NORMALIZER and column.type.name == "text":
-            return _EXAMPLE_BY_NORMALIZER[normalizer.name]
-    return _EXAMPLE_BY_TYPE.get(column.type.name, f"the {column.name.replace('_', ' ')}")
-
-
-assert _PROVIDED_EXAMPLES.keys() >= SOURCE_COLUMNS.keys()
