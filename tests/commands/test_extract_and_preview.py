@@ -66,6 +66,16 @@ def test_explain_follows_every_element(project: Path) -> None:
     assert 'people of element 1  <- item.people\n    raw        "1,200"\n    rejected   ' in text
 
 
+@pytest.mark.parametrize("text", ["1.10", "123456789012345678901234567890", r'"a\ud800b"', r'"a\u0000"'])
+def test_a_value_is_explained_as_it_was_read(project: Path, text: str) -> None:
+    output = f'{{"company": "a", "offices": [{{"city": "Oslo", "facts": {{"value": {text}}}}}]}}'
+    (project / "output.json").write_text(output)
+    is_stored = text[0] != '"'
+    explained = run_dex(project, "extract offices output.json --explain --json", status=0 if is_stored else 1)
+    assert f'"raw":{{"value":{text}}}' in explained.replace(": {", ":{")
+    assert json.loads(explained)["outcome"] == ("row" if is_stored else "rejected")
+
+
 def test_a_value_is_printed_as_it_stands(project: Path) -> None:
     assert '"note":":key: [red]old[/red]"' in run_dex(project, "extract offices output.json")
 
