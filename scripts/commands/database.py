@@ -186,6 +186,8 @@ def export_rows(
             async for part in parts:
                 file.write(part)
 
+    if out is not None and out.is_dir():
+        raise typer.BadParameter(f"--out: `{out}` is a folder; name a file")
     if out is not None and not out.absolute().parent.is_dir():
         raise typer.BadParameter(f"--out: there is no folder `{out.absolute().parent}`")
     if out is None:
