@@ -22,6 +22,7 @@ from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from engine.errors import EngineError
+from engine.sql.tenant import TENANT_ROLE
 
 #: Classes of SQLSTATE for problems of the server itself: connection, operator intervention, system error.
 _UNAVAILABLE = ("08", "57P", "58")
@@ -35,6 +36,7 @@ _ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")
 DISCARDED_MESSAGE = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
+_INVALID_PARAMETER = "22023"
 DISK_FULL = "53100"
 #: The SQLSTATE of a statement for which the login lacks a right.
 NO_RIGHT = "42501"
@@ -82,9 +84,14 @@ class StoreRefused(StoreError):
 def _find_hint(error: psycopg.Error) -> str:
     if error.sqlstate in PREPARED_LOST:
         return _POOLER_HINT
-    if error.sqlstate in _UNDEFINED:
+    if error.sqlstate in _UNDEFINED or _is_role_missing(error):
         return _MIGRATE_HINT
     return error.diag.message_hint or {READ_ONLY: _READ_ONLY_HINT, NO_RIGHT: _RIGHTS_HINT}.get(error.sqlstate or "", "")
+
+
+def _is_role_missing(error: psycopg.Error) -> bool:
+    """Return whether the tenant's role does not exist, which the migrations make; `set role` calls it a wrong value."""
+    return error.sqlstate == _INVALID_PARAMETER and TENANT_ROLE in (error.diag.message_primary or "")
 
 
 class RowDiscarded(StoreRefused):

@@ -124,7 +124,7 @@ class Difference:
         return f"{sql} -- {self.advice}".strip() if self.advice else sql
 
     def __str__(self) -> str:
-        first = f"{self.spec}: {self.code} {self.message}"
+        first = f"{self.spec or 'migrations'}: {self.code} {self.message}"
         return f"{first}\n    hint: {self.hint}" if self.hint else first
 
     def as_dict(self) -> dict[str, str]:

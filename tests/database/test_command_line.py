@@ -114,6 +114,29 @@ def test_a_migration_of_ones_own_whose_number_the_engine_has_taken_gets_another(
     assert run("migrate").stdout == f"applied {engine}\n"
 
 
+def test_a_database_that_is_not_migrated_is_told_so(tmp_path: Path, new_server: str) -> None:
+    """Also where the server has no role of tenants yet, and without the notes of the driver."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for folder in ("specs", "migrations"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "answer.json").write_text("{}")
+    run = runner(tmp_path, new_server)
+    for words in (
+        ("query", "icp_job_titles"),
+        ("verify", "icp_job_titles"),
+        ("orders",),
+        ("erase", "--org", ORG, "--company", "acme.com", "--yes"),
+        ("import", "icp_job_titles", "answer.json", "--org", ORG),
+        ("submit", "--org", ORG, "--step", "company.derive.icp_job_titles", "--input", "{}"),
+    ):
+        done = run(*words)
+        told = [line for line in done.stderr.splitlines() if not line.startswith("1 run(s)")]
+        assert done.returncode == 1 and len(told) == 2, done.stderr
+        assert told[0].startswith("dex: the database refuses: ") and told[1].startswith("    hint: run `dex migrate`;")
+    checked = run("check", "--database")
+    assert checked.returncode == 1 and "migrations: TABLE514 migration `001_tenancy.sql` is pending" in checked.stdout
+
+
 def asked(dex: Dex, *filters: str) -> int:
     """How many rows a query by these filters gives."""
     done = dex("query", "quotes", "--json", *(word for text in filters for word in ("--filter", text)))
