@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -184,6 +185,14 @@ def test_a_worker_of_no_organisation_is_not_one_of_all(dex: Dex) -> None:
     """`--org "$ORG"` where nobody has set it."""
     done = dex("worker", "--until-idle", "--org", "")
     assert (done.returncode, "--org: `` is not a UUID" in done.stderr) == (2, True), done.stderr
+
+
+def test_an_address_in_use_is_named_once(dex: Dex) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = dex("serve", "--dev", "--port", str(port))
+    assert refused.returncode == 1
+    assert f"dex: cannot listen on 127.0.0.1:{port}: Address already in use\n" in refused.stderr
 
 
 def test_a_draft_needs_no_sample(tmp_path: Path) -> None:
