@@ -115,6 +115,33 @@ def test_a_migration_of_ones_own_whose_number_the_engine_has_taken_gets_another(
     assert run("migrate").stdout == f"applied {engine}\n"
 
 
+@pytest.mark.parametrize(
+    ("present", "changed"),
+    [
+        ("conflict: [org_id, a_text]", "conflict: [org_id, a_text, a_date]"),
+        ('{type: integer, path: "output.a_integer", filter: true}', '{type: jsonb, path: "output.a_integer"}'),
+    ],
+)
+def test_a_table_that_does_not_fit_is_told_what_names_and_mends_it(
+    tmp_path: Path, database: str, present: str, changed: str
+) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    (tmp_path / "specs").mkdir()
+    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC)
+    (tmp_path / "quote.json").write_text('{"a_text": "a", "a_integer": 1}')
+    run = runner(tmp_path, database)
+    assert run("draft-migration", "quotes").returncode == run("migrate").returncode == 0
+    org_id = run("org", "create", "a").stdout.strip()
+    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC.replace(present, changed))
+    refused = run("import", "quotes", "quote.json", "--org", org_id)
+    assert refused.returncode == 1 and "hint: `dex check --database` names where" in refused.stderr, refused.stderr
+    assert "are stored, as submission" in refused.stderr and "`dex backfill quotes` writes their rows" in refused.stderr
+    assert "TABLE50" in run("check", "--database").stdout
+    assert run("rebuild", "quotes", "--yes").returncode == 0
+    assert json.loads(run("query", "quotes", "--json").stdout)["data"][0]["a_integer"] == 1
+
+
 def test_a_database_that_is_not_migrated_is_told_so(tmp_path: Path, new_server: str) -> None:
     """Also where the server has no role of tenants yet, and without the notes of the driver."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
