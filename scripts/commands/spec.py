@@ -50,7 +50,7 @@ def generate_files(
         terminal.print_json({"written": written})
     else:
         for name in written:
-            terminal.print_line(f"wrote {name}")
+            terminal.print_line(f"{'wrote' if name in wanted else 'removed'} {name}")
         terminal.print_note(f"{len(written)} of {len(wanted)} generated files changed")
 
 
