@@ -103,6 +103,8 @@ def _check_payload(plan: Plan, payload: Any) -> None:
         raise ValueError(f"its operation is `{result.get('operation_id')}`, and `{plan.name}` takes {known}")
     if result.get("status") != "found":
         raise ValueError(f"its status is `{result.get('status')}`, and only what was `found` gives rows")
+    if not isinstance(output := result.get("output"), dict):
+        raise ValueError(f"its output is of the type `{exact_json.json_kind(output)}`, and that of a step is an object")
 
 
 def _read_results(plan: Plan, files: Sequence[str], operation: str | None) -> Iterator[ImportedResult]:
