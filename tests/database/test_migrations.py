@@ -193,8 +193,11 @@ def test_begin_and_commit_inside_a_body_a_string_or_a_comment_are_none(small: Pa
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MigrationError, match="there is no folder"):
+    with pytest.raises(MigrationError, match="there is no folder") as missing:
         load_migrations(tmp_path / "nowhere")
+    assert missing.value.hint.startswith("make it: ")
+    (tmp_path / "nowhere").mkdir()
+    assert load_migrations(tmp_path / "nowhere")[0].name == "001_tenancy.sql"
 
 
 async def test_a_failing_file_leaves_those_before_it_and_nothing_of_itself(empty_database: str, small: Path) -> None:
