@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import sys
 from copy import copy
@@ -138,7 +139,7 @@ def main(arguments: list[str] | None = None, app: typer.Typer = app) -> None:
 
 
 def _prepare_streams() -> None:
-    """Make the standard streams take any text, whatever the caller's shell made of them.
+    """Make the standard streams take any text, whatever the caller's shell made of them, and no notes of the driver.
 
     Python has None in place of a stream that is closed (`>&-`), and cannot write every character in every locale.
     """
@@ -148,6 +149,8 @@ def _prepare_streams() -> None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    # What psycopg notes of a connection that it gives up follows from the error that is printed. `serve` logs it.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 def is_usage_error(error: EngineError) -> bool:

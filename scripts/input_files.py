@@ -54,7 +54,10 @@ def _read_records(file: Path) -> Iterator[tuple[int, bytes | str]]:
         raise InputFileError(f"`{file.name}` is neither CSV nor JSON Lines", hint="name it .csv, .jsonl or .ndjson")
     try:
         yield from reader(file)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        hint = "check the path, and that this user may read it"
+        raise InputFileError(f"`{file}` cannot be read: {error.strerror}", hint=hint) from error
+    except UnicodeDecodeError as error:
         raise InputFileError(f"`{file}` cannot be read: {error}", hint="it has to be UTF-8 text") from error
 
 

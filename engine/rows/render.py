@@ -10,6 +10,7 @@ import orjson
 
 from engine.plan import Plan
 from engine.rows.extract import Extraction, Row
+from engine.values import exact_json
 
 
 def dump_json(value: Any, *, indent: bool = False) -> bytes:
@@ -20,6 +21,11 @@ def dump_json(value: Any, *, indent: bool = False) -> bytes:
 def embed_json(text: str | bytes) -> orjson.Fragment:
     """Return a value that `dump_json` writes as this JSON text, without parsing it."""
     return orjson.Fragment(text)
+
+
+def embed_value(value: exact_json.Json) -> orjson.Fragment:
+    """Return a JSON value as `dump_json` writes it: each number in its own text, and what Postgres cannot store too."""
+    return embed_json("".join(exact_json.write_chunks(value)).encode("utf-8", "backslashreplace"))
 
 
 def render_rows(plan: Plan, extracted: tuple[Row, ...]) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def _replay_submission(
 def _check_queue(steps: int, queued: int, most: int) -> None:
     if queued + steps > most:
         raise TooManyQueuedSteps(
-            f"{steps} step(s) more than the {queued} that are queued would exceed the organisation's {most}",
+            f"{queued} step(s) of the organisation are queued, and {steps} more would exceed its limit of {most}",
             hint="wait until some are done, send fewer, or cancel what is not needed",
         )
 

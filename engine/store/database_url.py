@@ -17,7 +17,7 @@ _THRESHOLD: Final = "prepare_threshold"
 _THRESHOLD_WORD: Final = re.compile(rf"(?:^|\s){_THRESHOLD}\s*=\s*(\S*)")
 _HINT: Final = (
     "write `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`; `@`, `:`, `/`, `?`, `#` and `%` in a password are written"
-    " as `%40`, `%3A`, `%2F`, `%3F`, `%23` and `%25`"
+    " as `%40`, `%3A`, `%2F`, `%3F`, `%23` and `%25`; behind `?` only what libpq knows, such as `sslmode=require`"
 )
 
 

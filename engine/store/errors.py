@@ -22,6 +22,7 @@ from psycopg import errors
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from engine.errors import EngineError
+from engine.sql.tenant import TENANT_ROLE
 
 #: Classes of SQLSTATE for problems of the server itself: connection, operator intervention, system error.
 _UNAVAILABLE = ("08", "57P", "58")
@@ -35,6 +36,10 @@ _ROW_ERRORS = ("21", "22", "23", "27", "44", "54", "P0")
 DISCARDED_MESSAGE = "the database took the row and did not keep it under its key: a trigger, a rule, or a rounded key"
 #: A table or column that does not exist: the migrations are not current.
 _UNDEFINED = ("42P01", "42703")
+_INVALID_PARAMETER = "22023"
+#: A conflict target without its unique index, a value of another type, an operator or a function that types lack: the
+#: table is not that of the spec. Postgres advises to cast the expression, which is the engine's.
+_UNFIT = ("42P10", "42804", "42883")
 DISK_FULL = "53100"
 #: The SQLSTATE of a statement for which the login lacks a right.
 NO_RIGHT = "42501"
@@ -46,6 +51,10 @@ _POOLER_HINT = "a pooler stands before the database: add `?prepare_threshold=0` 
 _MIGRATE_HINT = (
     "run `dex migrate`; if it has nothing to apply, `dex draft-migration SPEC` writes what the table lacks, and then"
     " `dex migrate` adds it; `dex check --database` names all of it"
+)
+_REBUILD_HINT = (
+    "`dex check --database` names where the table differs from its spec; after a change of the key or of a type,"
+    " `dex rebuild SPEC` makes it anew"
 )
 _RIGHTS_HINT = (
     "where `dex db roles` has made two logins, it is the one of `dex_migrate` that migrates, rebuilds and erases, and"
@@ -82,9 +91,16 @@ class StoreRefused(StoreError):
 def _find_hint(error: psycopg.Error) -> str:
     if error.sqlstate in PREPARED_LOST:
         return _POOLER_HINT
-    if error.sqlstate in _UNDEFINED:
+    if error.sqlstate in _UNDEFINED or _is_role_missing(error):
         return _MIGRATE_HINT
+    if error.sqlstate in _UNFIT:
+        return _REBUILD_HINT
     return error.diag.message_hint or {READ_ONLY: _READ_ONLY_HINT, NO_RIGHT: _RIGHTS_HINT}.get(error.sqlstate or "", "")
+
+
+def _is_role_missing(error: psycopg.Error) -> bool:
+    """Return whether the tenant's role does not exist, which the migrations make; `set role` calls it a wrong value."""
+    return error.sqlstate == _INVALID_PARAMETER and TENANT_ROLE in (error.diag.message_primary or "")
 
 
 class RowDiscarded(StoreRefused):

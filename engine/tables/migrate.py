@@ -37,7 +37,9 @@ create table if not exists dex_migrations (
     applied_at timestamptz not null default now(),
     baseline boolean not null default false
 )"""
-_READ: Final = "select number, name, checksum, applied_at::text, baseline from dex_migrations order by number"
+_READ: Final = """
+select number, name, checksum, to_jsonb(applied_at) #>> '{}' as applied_at, baseline from dex_migrations order by number
+"""
 
 
 class State(StrEnum):

@@ -75,7 +75,8 @@ def load_migrations(folder: Path) -> tuple[Migration, ...]:
     is not UTF-8, or a file that begins or ends a transaction.
     """
     if not folder.is_dir():
-        raise MigrationError(f"there is no folder `{folder}`", hint="migrations are files named `NNN_what.sql` in it")
+        hint = "make it: migrations are files named `NNN_what.sql` in it; an empty one has those of the engine"
+        raise MigrationError(f"there is no folder `{folder}`", hint=hint)
     files = [_read_migration(path) for path in sorted(folder.glob("*.sql"))]
     if all(file.number >= OWN_NUMBERS for file in files):
         shipped = [_read_migration(path) for path in SHIPPED.glob("*.sql")]

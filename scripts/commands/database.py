@@ -49,6 +49,7 @@ def apply_migrations(
     from engine.tables.migrate import migrate, read_status
 
     here = find_project()
+    plans = () if status or dry_run else load_plans(here)  # raises for a mistake before anything is applied
     with open_database(here) as dsn:
         if status:
             states = asyncio.run(read_status(dsn, here.migrations))
@@ -58,7 +59,7 @@ def apply_migrations(
             report = asyncio.run(
                 migrate(dsn, here.migrations, baseline=baseline, dry_run=dry_run, report=terminal.print_note)
             )
-        changed = [] if dry_run else asyncio.run(_register_specs(dsn, load_plans(here)))
+        changed = [] if dry_run else asyncio.run(_register_specs(dsn, plans))
     _print_report(report, dry_run, as_json)
     if changed and not as_json:
         terminal.print_note(f"the present version of these specs is now this one: {', '.join(changed)}")
@@ -188,6 +189,8 @@ def export_rows(
             async for part in parts:
                 file.write(part)
 
+    if out is not None and out.is_dir():
+        raise typer.BadParameter(f"--out: `{out}` is a folder; name a file")
     if out is not None and not out.absolute().parent.is_dir():
         raise typer.BadParameter(f"--out: there is no folder `{out.absolute().parent}`")
     if out is None:

@@ -200,10 +200,12 @@ def _print_history(plan: Plan, history: History) -> None:
             terminal.print_line("    the row went")
             continue
         earlier = before.row if before and before.row else {}
-        for column in plan.fields:
-            value = version.row[column.name]
-            if column.name not in earlier or earlier[column.name] != value:
-                terminal.print_line(f"    {column.name} = {shorten_json(value, _WIDTH)}")
+        names = [column.name for column in plan.fields]
+        changed = [name for name in names if name not in earlier or earlier[name] != version.row[name]]
+        for name in changed:
+            terminal.print_line(f"    {name} = {shorten_json(version.row[name], _WIDTH)}")
+        if not changed:
+            terminal.print_line("    no value changed")
 
 
 COMMANDS = (

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.errors import EngineError
 from engine.plan import Plan
 from engine.plans import find_plan, load_plans
 from engine.project import find_project
@@ -46,7 +48,8 @@ def import_results(
     _check_files(plan, files, operation)
     with open_database(here) as dsn:
         stored = asyncio.run(_store_results(dsn, org_id, _read_results(plan, files, operation)))
-        report = backfill_with_progress(dsn, plan, Scope(org_ids=[org_id], submissions=[stored.submission_id]))
+        with _note_stored(plan, stored):
+            report = backfill_with_progress(dsn, plan, Scope(org_ids=[org_id], submissions=[stored.submission_id]))
     report = {**report, "submission_id": stored.submission_id, "step_results": list(stored.step_result_ids)}
     if as_json:
         terminal.print_json(report)
@@ -55,6 +58,19 @@ def import_results(
         terminal.print_note(f"submission {stored.submission_id}, {len(stored.step_result_ids)} step result(s)")
         print_next_command(report)
     raise typer.Exit(1 if has_trouble(report) else 0)
+
+
+@contextmanager
+def _note_stored(plan: Plan, stored: Import) -> Iterator[None]:
+    """Print what is stored if the `with` block, which writes the rows, fails or is interrupted."""
+    try:
+        yield
+    except (EngineError, KeyboardInterrupt):
+        terminal.print_note(
+            f"the step results are stored, as submission {stored.submission_id}: `dex backfill {plan.name}` writes"
+            " their rows; another import would store them again"
+        )
+        raise
 
 
 def _check_files(plan: Plan, files: Sequence[str], operation: str | None) -> None:
@@ -87,6 +103,8 @@ def _check_payload(plan: Plan, payload: Any) -> None:
         raise ValueError(f"its operation is `{result.get('operation_id')}`, and `{plan.name}` takes {known}")
     if result.get("status") != "found":
         raise ValueError(f"its status is `{result.get('status')}`, and only what was `found` gives rows")
+    if not isinstance(output := result.get("output"), dict):
+        raise ValueError(f"its output is of the type `{exact_json.json_kind(output)}`, and that of a step is an object")
 
 
 def _read_results(plan: Plan, files: Sequence[str], operation: str | None) -> Iterator[ImportedResult]:

@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated
@@ -66,9 +66,15 @@ def list_orders(
             hint = f"dex orders collect with the key of the account it was bought with; otherwise {hint}"
         elif row["status"] != OrderStatus.UNKNOWN:
             continue
-        reason = row["error_message"] or f"{row['error_code']}; its message was erased"
-        terminal.print_note(f"{row['id']}: {reason}")
+        terminal.print_note(f"{row['id']}: {_explain_doubt(row)}")
         terminal.print_note(f"    hint: {hint}")
+
+
+def _explain_doubt(order: Mapping[str, str | None]) -> str:
+    """Return why an order has to be resolved."""
+    if order["error_code"] is None:  # migration 045 made it of a step that asked and never learned more
+        return "it was placed before orders were kept, and no run id of the provider was recorded"
+    return order["error_message"] or f"{order['error_code']}; its message was erased"
 
 
 def collect_orders(

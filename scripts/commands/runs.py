@@ -75,7 +75,7 @@ def cancel_run(run: RunId, as_json: AsJson = False) -> None:
     """
     from engine.runs import management
 
-    _change_run(read_uuid(run, "RUN"), management.cancel_runs, "it has ended: there is nothing to cancel", as_json)
+    _change_run(read_uuid(run, "RUN"), management.cancel_runs, "it has ended, and there is nothing to cancel", as_json)
 
 
 def retry_run(run: RunId, as_json: AsJson = False) -> None:
@@ -87,7 +87,10 @@ def retry_run(run: RunId, as_json: AsJson = False) -> None:
     from engine.runs import management
 
     _change_run(
-        read_uuid(run, "RUN"), management.retry_runs, "it succeeded, waits, or is executed at this moment", as_json
+        read_uuid(run, "RUN"),
+        management.retry_runs,
+        "only what failed, was canceled or lost its runner is queued again",
+        as_json,
     )
 
 

@@ -87,9 +87,8 @@ def _open_listener(host: str, port: int) -> socket.socket:
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
         )
     except OSError as error:
-        raise CannotListen(
-            f"cannot listen on {host}:{port}: {error.strerror}", hint="choose another `--port`"
-        ) from error
+        reason = str(error.strerror).partition(" (while")[0]  # Python repeats the address in brackets
+        raise CannotListen(f"cannot listen on {host}:{port}: {reason}", hint="choose another `--port`") from error
 
 
 def _load_development_secrets(here: Project) -> dict[str, str]:

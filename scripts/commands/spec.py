@@ -106,13 +106,13 @@ def show_extraction(
 
 
 def _as_dict(trace: Trace) -> dict[str, Any]:
-    steps = [{"normalizer": name, "gives": value} for name, value in trace.steps]
+    steps = [{"normalizer": name, "gives": render.embed_value(value)} for name, value in trace.steps]
     reason = trace.reason.as_dict() if trace.reason else None
     return {
         "element": trace.element,
         "field": trace.field,
         "path": trace.path,
-        "raw": trace.raw,
+        "raw": render.embed_value(trace.raw),
         "steps": steps,
         "result": trace.result,
         "reason": reason,

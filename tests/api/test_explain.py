@@ -248,6 +248,8 @@ def test_the_command_line_says_the_same(api: Api, org: str) -> None:
     assert 'raw        "https://www.acme.example/"' in text and f"{row_id}: sourced" in text
     text = run_dex(api, "history", SPEC, row_id).stdout
     assert [line.split()[-1] for line in text.splitlines() if line[0] != " "] == steps[::-1]
+    twice, _ = insert_row(api, org, "ceo", "ceo", domain="twice.example")
+    assert run_dex(api, "history", SPEC, twice).stdout.splitlines()[1] == "    no value changed"
     missing = run_dex(api, "explain", SPEC, "--org", org, "--key", "company_domain=nobody.example")
     assert missing.returncode == 0 and "never_asked" in missing.stdout
     missing = run_dex(api, "history", SPEC, "--org", org, "--key", "company_domain=nobody.example")

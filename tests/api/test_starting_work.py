@@ -154,7 +154,7 @@ class TestQueueLimit:
         org, other = small.insert_organisation(), small.insert_organisation()
         read_data(self.submit(small, org, 4))
         error = read_error(self.submit(small, org, 3), 429, "too_many_queued_steps")
-        assert "3 step(s) more than the 4 that are queued" in error["error"]
+        assert "4 step(s) of the organisation are queued, and 3 more would" in error["error"]
         read_data(self.submit(small, org, 2))
         read_error(self.submit(small, org, 1), 429, "too_many_queued_steps")
         read_data(self.submit(small, other, 6))

@@ -135,3 +135,19 @@ def test_fill_rates_come_from_history_and_not_from_the_table(project: Path, data
         assert "  facts: 0 of 1\n" in run_dex(project, "backfill offices --preview", dsn=database)
         assert "people: 1 of 1, 1 refused for it" in run_dex(project, "coverage --columns", dsn=database)
         assert "--columns goes with" in run_dex(project, "coverage --columns --strict", 2, database)
+
+
+def test_what_a_removed_spec_had_generated_is_removed(project: Path) -> None:
+    assert "wrote docs/reference/offices.md" in run_dex(project, "generate")
+    (project / "specs" / "offices.yaml").unlink()
+    lines = run_dex(project, "generate").splitlines()
+    assert "removed docs/reference/offices.md" in lines and "wrote docs/reference/README.md" in lines
+    assert not (project / "docs/reference/offices.md").exists()
+
+
+def test_a_mistake_in_a_spec_is_found_before_a_migration_is_applied(project: Path, empty_database: str) -> None:
+    shutil.copytree(ROOT / "migrations", project / "migrations")
+    (project / "specs" / "offices.yaml").write_text(SPEC.replace("conflict: [org_id, company, city]", "conflict: []"))
+    assert "SPEC" in run_dex(project, "migrate", 1, empty_database)
+    states = run_json(project, "migrate --status", dsn=empty_database)["migrations"]
+    assert {each["state"] for each in states} == {"pending"}

@@ -77,13 +77,14 @@ def test_what_is_stored_is_shown_as_json(project: Path) -> None:
     assert len(stored[3]) == 80 and stored[3].startswith('{"') and stored[3].endswith("…")
 
 
-def test_the_files_of_a_spec_that_is_gone_are_removed(project: Path) -> None:
-    run_dex(project, "generate")
-    (project / "specs" / "offices.yaml").unlink()
-    (project / "specs" / "shops.yaml").write_text(SPEC.replace("office", "shop"))
-    done = run_dex(project, "generate")
-    assert "wrote engine/generated/shops.py" in done and "removed engine/generated/offices.py" in done
-    assert not (project / "engine" / "generated" / "offices.py").exists()
+@pytest.mark.parametrize("text", ["1.10", "123456789012345678901234567890", r'"a\ud800b"', r'"a\u0000"'])
+def test_a_value_is_explained_as_it_was_read(project: Path, text: str) -> None:
+    output = f'{{"company": "a", "offices": [{{"city": "Oslo", "facts": {{"value": {text}}}}}]}}'
+    (project / "output.json").write_text(output)
+    is_stored = text[0] != '"'
+    explained = run_dex(project, "extract offices output.json --explain --json", status=0 if is_stored else 1)
+    assert f'"raw":{{"value":{text}}}' in explained.replace(": {", ":{")
+    assert json.loads(explained)["outcome"] == ("row" if is_stored else "rejected")
 
 
 def test_a_value_is_printed_as_it_stands(project: Path) -> None:

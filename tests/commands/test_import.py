@@ -77,6 +77,7 @@ def test_one_file_that_cannot_be_stored_keeps_all_out(database: str, org: str, t
         "nul.json": '{"domain": "a\\u0000b"}',
         "other.json": json.dumps({"operation_result": {"operation_id": "x.y.z", "status": "found", "output": {}}}),
         "failed.json": json.dumps({"operation_result": {"operation_id": ICP, "status": "failed", "output": {}}}),
+        "list.json": json.dumps([{"domain": "a.test"}, {"domain": "b.test"}]),
     }
     for name, text in broken.items():
         (tmp_path / name).write_text(text)
@@ -88,6 +89,7 @@ def test_one_file_that_cannot_be_stored_keeps_all_out(database: str, org: str, t
         "nul.json": "a NUL character",
         "other.json": "its operation is `x.y.z`",
         "failed.json": "its status is `failed`",
+        "list.json": "its output is of the type `array`",
         "absent.json": "No such file",
     }.items():
         line = next(line for line in errors.splitlines() if name in line)

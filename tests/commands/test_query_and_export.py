@@ -127,6 +127,11 @@ def test_what_cannot_be_exported_is_named(
     assert sentence in ended.stderr.decode() and not out.exists(), ended.stderr
 
 
+def test_a_folder_is_no_file_to_export_to(database: str, org: str, tmp_path: Path) -> None:
+    ended = run_dex(database, "export", SPEC, "--org", org, "--out", str(tmp_path))
+    assert ended.returncode == 2 and f"--out: `{tmp_path}` is a folder" in ended.stderr.decode()
+
+
 def test_a_file_that_cannot_be_written_is_named(database: str, org: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for words in (

@@ -5,10 +5,12 @@
 """
 
 import asyncio
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,6 +21,7 @@ from engine import plans
 from engine.backfill import coverage
 from engine.backfill import run as backfill
 from engine.backfill.live import LiveUpsert
+from engine.embedded_postgres import find_system_binaries, run_server
 from engine.plan import Plan
 from engine.rows import document
 from engine.rows.accounts import Account
@@ -28,7 +31,7 @@ from engine.sql.step_results import Scope
 from engine.store.connection import connect
 from engine.tables import draft_migration
 from engine.values import exact_json
-from tests.conftest import load_project_plans
+from tests.conftest import find_memory_folder, load_project_plans
 from tests.world import build_payload, insert_organisation, insert_run, insert_step, insert_submission
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -241,6 +244,16 @@ class World:
         """Empty the plan's table and its part of the ledger."""
         self.db.execute(f'delete from "{plan_.table}"')
         self.db.execute("delete from step_persistence where spec = %s", [plan_.name])
+
+
+@pytest.fixture
+def new_server(pytestconfig: pytest.Config) -> Iterator[str]:
+    """The URL of a server on which nothing was ever migrated."""
+    folder = Path(tempfile.mkdtemp(prefix="dex-server-", dir=find_memory_folder()))
+    folder.chmod(0o711)
+    binaries = find_system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
+    with run_server(folder, binaries=binaries, durable=False, temporary=True) as dsn:
+        yield dsn
 
 
 @pytest.fixture

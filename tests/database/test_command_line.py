@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,19 +118,56 @@ def test_a_migration_of_ones_own_whose_number_the_engine_has_taken_gets_another(
     assert run("migrate").stdout == f"applied {engine}\n"
 
 
-def test_a_database_without_tables_is_named_in_one_line(tmp_path: Path, empty_database: str) -> None:
+@pytest.mark.parametrize(
+    ("present", "changed"),
+    [
+        ("conflict: [org_id, a_text]", "conflict: [org_id, a_text, a_date]"),
+        ('{type: integer, path: "output.a_integer", filter: true}', '{type: jsonb, path: "output.a_integer"}'),
+    ],
+)
+def test_a_table_that_does_not_fit_is_told_what_names_and_mends_it(
+    tmp_path: Path, database: str, present: str, changed: str
+) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("specs", "migrations"):
-        (tmp_path / name).mkdir()
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
+    (tmp_path / "specs").mkdir()
     (tmp_path / "specs" / "quotes.yaml").write_text(SPEC)
-    run = runner(tmp_path, empty_database)
-    checked = run("check", "--database").stdout
-    places = [line.split(" ")[:2] for line in checked.splitlines() if "TABLE" in line]
-    assert places == [["migrations:", "TABLE514"], ["quotes:", "TABLE501"]], checked
-    for command in ("verify", "coverage"):
-        refused = run(command)
-        message, hint = refused.stderr.splitlines()
-        assert message.startswith("dex: the database refuses: relation") and "run `dex migrate`" in hint
+    (tmp_path / "quote.json").write_text('{"a_text": "a", "a_integer": 1}')
+    run = runner(tmp_path, database)
+    assert run("draft-migration", "quotes").returncode == run("migrate").returncode == 0
+    org_id = run("org", "create", "a").stdout.strip()
+    (tmp_path / "specs" / "quotes.yaml").write_text(SPEC.replace(present, changed))
+    refused = run("import", "quotes", "quote.json", "--org", org_id)
+    assert refused.returncode == 1 and "hint: `dex check --database` names where" in refused.stderr, refused.stderr
+    assert "are stored, as submission" in refused.stderr and "`dex backfill quotes` writes their rows" in refused.stderr
+    assert "TABLE50" in run("check", "--database").stdout
+    assert run("rebuild", "quotes", "--yes").returncode == 0
+    assert json.loads(run("query", "quotes", "--json").stdout)["data"][0]["a_integer"] == 1
+
+
+def test_a_database_that_is_not_migrated_is_told_so(tmp_path: Path, new_server: str) -> None:
+    """Also where the server has no role of tenants yet, and without the notes of the driver."""
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for folder in ("specs", "migrations"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "answer.json").write_text("{}")
+    run = runner(tmp_path, new_server)
+    for words in (
+        ("query", "icp_job_titles"),
+        ("verify", "icp_job_titles"),
+        ("orders",),
+        ("erase", "--org", ORG, "--company", "acme.com", "--yes"),
+        ("import", "icp_job_titles", "answer.json", "--org", ORG),
+        ("submit", "--org", ORG, "--step", "company.derive.icp_job_titles", "--input", "{}"),
+    ):
+        done = run(*words)
+        told = [line for line in done.stderr.splitlines() if not line.startswith("1 run(s)")]
+        assert done.returncode == 1 and len(told) == 2, done.stderr
+        assert told[0].startswith("dex: the database refuses: ") and told[1].startswith("    hint: run `dex migrate`;")
+    checked = run("check", "--database")
+    (pending,) = [line for line in checked.stdout.splitlines() if "TABLE514" in line]
+    assert pending.startswith("migrations: TABLE514 ") and "are pending, from `001_tenancy.sql` to " in pending
+    assert checked.returncode == 1
 
 
 def asked(dex: Dex, *filters: str) -> int:
@@ -179,6 +217,14 @@ def test_a_worker_of_no_organisation_is_not_one_of_all(dex: Dex) -> None:
     """`--org "$ORG"` where nobody has set it."""
     done = dex("worker", "--until-idle", "--org", "")
     assert (done.returncode, "--org: `` is not a UUID" in done.stderr) == (2, True), done.stderr
+
+
+def test_an_address_in_use_is_named_once(dex: Dex) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = dex("serve", "--dev", "--port", str(port))
+    assert refused.returncode == 1
+    assert f"dex: cannot listen on 127.0.0.1:{port}: Address already in use\n" in refused.stderr
 
 
 def test_a_draft_needs_no_sample(tmp_path: Path) -> None:

@@ -34,6 +34,13 @@ def test_a_wrong_one_is_refused_without_its_password(url: str) -> None:
     assert "`DATABASE_URL`" in caught.value.message and caught.value.hint
 
 
+def test_a_parameter_of_another_driver_leads_to_those_there_are() -> None:
+    """It is not named: what follows a `?` that is not escaped may be part of a password."""
+    with pytest.raises(InvalidDatabaseUrl) as caught:
+        read_database_url("postgresql://u:p@h/x?pgbouncer=true")
+    assert "behind `?` only what libpq knows" in caught.value.hint
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [

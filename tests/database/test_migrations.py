@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -14,11 +13,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from engine.embedded_postgres import find_system_binaries, run_server
 from engine.store.connection import connect, fetch_value
 from engine.tables.migrate import State, list_pending, migrate, read_status
 from engine.tables.migration_files import MigrationError, load_migrations
-from tests.conftest import ROOT, create_database, find_memory_folder
+from tests.conftest import ROOT, create_database
 from tests.world import fetch_rows
 
 FOLDER = ROOT / "migrations"
@@ -83,7 +81,7 @@ async def test_an_empty_database_gets_them_all_in_order(empty_database: str) -> 
     assert report.as_dict() == {"baselined": [], "applied": list(NAMES), "dry_run": False}
     states = await read_status(empty_database, FOLDER)
     assert [(state.name, state.state) for state in states] == [(name, "applied") for name in NAMES]
-    assert all(state.applied_at for state in states)
+    assert all(datetime.strptime(str(state.applied_at), "%Y-%m-%dT%H:%M:%S.%f%z") for state in states)
 
 
 async def test_a_second_time_changes_nothing(empty_database: str) -> None:
@@ -197,8 +195,11 @@ def test_begin_and_commit_inside_a_body_a_string_or_a_comment_are_none(small: Pa
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MigrationError, match="there is no folder"):
+    with pytest.raises(MigrationError, match="there is no folder") as missing:
         load_migrations(tmp_path / "nowhere")
+    assert missing.value.hint.startswith("make it: ")
+    (tmp_path / "nowhere").mkdir()
+    assert load_migrations(tmp_path / "nowhere")[0].name == "001_tenancy.sql"
 
 
 async def test_a_failing_file_leaves_those_before_it_and_nothing_of_itself(empty_database: str, small: Path) -> None:
@@ -514,16 +515,6 @@ async def test_an_owner_who_may_not_take_the_tenant_role_is_told_the_grant(serve
             assert (await migrate(as_owner, FOLDER)).applied[0] == "023_tenant_policies.sql"
         finally:
             execute_text(dsn, f"reassign owned by {owner} to postgres; drop owned by {owner}; drop role {owner}")
-
-
-@pytest.fixture
-def new_server(pytestconfig: pytest.Config) -> Iterator[str]:
-    """The URL of a server on which nothing was ever migrated."""
-    folder = Path(tempfile.mkdtemp(prefix="dex-server-", dir=find_memory_folder()))
-    folder.chmod(0o711)
-    binaries = find_system_binaries(15) if pytestconfig.getoption("--postgres") == "system15" else None
-    with run_server(folder, binaries=binaries, durable=False, temporary=True) as dsn:
-        yield dsn
 
 
 async def test_an_owner_who_may_not_create_roles_is_told_who_helps(new_server: str) -> None:

@@ -404,7 +404,7 @@ class TestManaging:
         assert [order["cost"] for order in shown["orders"]] == ["0.10"]
         text = world.run_dex("runs", "show", done).stdout
         assert "succeeded" in text and shown["orders"][0]["id"] in text
-        assert "`succeeded`" in world.run_dex("runs", "retry", done, status=1).stderr
+        assert "`succeeded`: only what failed" in world.run_dex("runs", "retry", done, status=1).stderr
         world.run_dex("runs", "show", world.org_id, status=1)
 
     def test_a_run_that_nobody_executes_is_listed_as_such(self, world: World) -> None:

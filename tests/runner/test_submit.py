@@ -44,7 +44,11 @@ def test_what_is_submitted_is_executed(world: World) -> None:
             2,
             "name either `--input`, once or more, or `--inputs FILE`",
         ),
-        (["--step", ICP, "--inputs", "nothing.csv"], 2, "cannot be read"),
+        (
+            ["--step", ICP, "--inputs", "nothing.csv"],
+            2,
+            "`nothing.csv` cannot be read: No such file or directory\ncheck",
+        ),
         (["--step", ICP, "--inputs", "inputs.xlsx"], 2, "is neither CSV nor JSON Lines"),
         (["--org", str(uuid.UUID(int=0)), "--step", ICP, "--input", "{}"], 2, "there is no organisation"),
     ],
