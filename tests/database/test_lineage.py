@@ -345,6 +345,47 @@ def test_contributions_are_admitted_oldest_first_in_any_order_of_arrival(world: 
     assert_settled(world, plan)
 
 
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        "add constraint one_note unique (note) deferrable initially deferred",
+        "add constraint known foreign key (note) references known_notes (note) deferrable initially deferred",
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 500])
+def test_a_deferred_constraint_refuses_its_row_alone(
+    world: World, plan: Plan, constraint: str, batch_size: int
+) -> None:
+    """It fails the commit, which does not say whose fault it is; the others of the batch waited for ever."""
+    world.db.execute("create table known_notes (note text primary key)")
+    world.db.execute("insert into known_notes values ('one'), ('two')")
+    world.db.execute(f"alter table things {constraint}")
+    run = world.add_run()
+    steps = [
+        world.add_step(run, THINGS, {"version": version, "note": note}, at=at)
+        for at, (version, note) in enumerate(
+            [("a", "one"), ("b", "one" if "unique" in constraint else "no"), ("c", "two")]
+        )
+    ]
+    world.run_backfill(plan, batch_size=batch_size)
+    assert world.read_outcomes(plan, *steps) == ["written", "rejected", "written"]
+    assert world.upsert_live(plan, steps[1]) == []
+    world.db.execute(f"alter table things drop constraint {constraint.split()[2]}")
+    assert world.run_backfill(plan).outcomes == {"written": 1}
+    assert_settled(world, plan)
+
+
+def test_rows_may_exchange_what_a_deferred_constraint_keeps_apart(world: World, plan: Plan) -> None:
+    world.db.execute("alter table things add constraint one_note unique (note) deferrable initially deferred")
+    run = world.add_run()
+    for at, (version, note) in enumerate([("a", "one"), ("b", "two"), ("a", "two"), ("b", "one")]):
+        world.add_step(run, THINGS, {"version": version, "note": note}, at=at)
+        if at == 1:
+            world.run_backfill(plan)
+    world.run_backfill(plan)
+    assert read(world, plan, "version", "note") == [("a", "two"), ("b", "one")]
+
+
 def test_one_unreadable_step_result_stops_nothing(world: World) -> None:
     plan = world.create_spec(
         'name: {type: text, path: "output.name", required: true}\n'
