@@ -1,11 +1,13 @@
 """What one client may take of the API: headers, bodies, connections, requests; and that it ends when it is told to."""
 
 import os
+import re
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from urllib.parse import urlsplit
 
@@ -203,6 +205,48 @@ class TestConnections:
                 for _ in range(5):
                     assert HTTP.get(f"{url}/healthz", timeout=10).status_code == 200
             assert any(line["event"] == "limit reached" and line["limit"] == "connections" for line in process.log)
+
+
+class TestPipelining:
+    """Requests that a client sends before it has the responses to earlier ones wait in the socket, not in memory."""
+
+    def test_requests_whose_answers_nobody_reads_are_not_taken(self, api: Api) -> None:
+        with connect(api) as connection:
+            connection.settimeout(3)
+            sent = 0
+            with pytest.raises(OSError):
+                while sent < 40_000_000:
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 3000)
+                    sent += 3000 * 35
+        assert sent < 20_000_000
+        assert measure_health(api) < PROMPTLY
+
+    def test_each_is_answered_in_its_order(self, api: Api, org: str) -> None:
+        token = api.insert_token(org)
+        body = b'{"limit": 1, "fields": ["id"]%b}' % (b" " * 9000)  # longer than what is parsed at once
+        requests = [build_request(token, body), b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n"] * 300
+        with connect(api) as connection, ThreadPoolExecutor(1) as thread:
+            sending = thread.submit(connection.sendall, b"".join(requests) + b"GET /last HTTP/1.0\r\n\r\n")
+            answer = read_until_closed(connection)
+            sending.result()
+        statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)
+        assert statuses == [b"200", b"404"] * 300 + [b"404"]
+
+    def test_who_waits_for_an_answer_is_not_late(self, start: Start) -> None:
+        """The rest of a body that the server does not read yet is not the client's delay."""
+        with start(limits=Limits(header_seconds=1, body_seconds=1, lock_seconds=5)) as api:
+            token = api.insert_token(api.insert_organisation())
+            body = b"{}" + b" " * 1_000_000
+            with connect(api) as connection, ThreadPoolExecutor(1) as thread:
+                with api.hold_locks("lock table icp_job_titles in access exclusive mode"):
+                    sending = thread.submit(
+                        connection.sendall,
+                        build_request(token, b"{}") + build_request(token, body, more="connection: close\r\n"),
+                    )
+                    time.sleep(3)
+                answer = read_until_closed(connection)
+                sending.result()
+            assert answer.count(b"HTTP/1.1 200 ") == 2
 
 
 class TestRate:
