@@ -1,6 +1,8 @@
 """Rows are a function of the research: what is corrected, remapped, moved or deleted takes its traces with it."""
 
 import threading
+import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -116,6 +118,46 @@ def test_a_result_that_is_found_no_more_takes_its_row_along(world: World, plan: 
     correct(world, step, '"found"', '"not_found"')
     world.run_backfill(plan)
     assert world.read_rows(plan) == [] and world.read_accounts(plan) == []
+
+
+def test_a_run_given_to_another_company_makes_its_rows_anew(world: World) -> None:
+    fields = FIELDS + 'firm: {type: uuid, path: "run.company_id"}\n'
+    plan = world.create_spec(fields, head=HEAD)
+    run = world.add_run()
+    firms = [uuid.uuid4() for _ in range(3)]
+    for firm in firms:
+        world.db.execute("insert into companies (id, org_id, name) values (%s, %s, %s)", [firm, run.org, str(firm)])
+    step = world.add_step(run, THINGS, {"version": "v"})
+    give = "update pipeline_runs set company_id = %s where id = %s"
+    world.db.execute(give, [firms[0], run.id])
+    world.run_backfill(plan)
+    assert read(world, plan, "firm") == [(firms[0],)]
+
+    # Its step results may have been given away before.
+    world.db.execute("update step_results set company_id = %s", [firms[1]])
+    world.run_backfill(plan)
+    world.db.execute(give, [firms[1], run.id])
+    assert world.read_outcomes(plan, step) == ["pending"]
+    assert world.repair_run(run, plan)[0].outcomes == {"written": 1}
+    assert read(world, plan, "firm") == [(firms[1],)]
+
+    # A backfill that has read the company of before leaves the step result pending.
+    with psycopg.connect(world.dsn) as giving:
+        giving.execute(give, [firms[2], run.id])
+        backfill = threading.Thread(target=world.run_backfill, args=(plan,), kwargs={"all": True})
+        backfill.start()
+        waiting = (
+            "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        deadline = time.monotonic() + 20
+        while not world.db.execute(waiting).fetchone()["n"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        giving.commit()
+    backfill.join()
+    world.run_backfill(plan)
+    assert read(world, plan, "firm") == [(firms[2],)]
+    assert_settled(world, plan)
 
 
 def test_a_correction_of_a_contribution_that_is_not_the_newest(world: World, plan: Plan) -> None:
