@@ -13,6 +13,7 @@ from engine.backfill.versions import SpecOutdated, register_versions
 from engine.plan import Plan
 from engine.rows.extract import Rejected
 from engine.store.errors import StoreRefused
+from tests.api.loopback import run_api
 from tests.database.conftest import THINGS, World, build_head
 
 HEAD = build_head("things", THINGS, "version")
@@ -287,6 +288,24 @@ def test_an_upsert_that_names_its_step_result_answers_what_is_stored(world: Worl
         ("claim_differs", "note")
     ]
     assert_settled(world, plan)
+
+
+def test_an_upsert_may_give_the_keys_of_a_document_in_another_order(world: World) -> None:
+    """JavaScript moves keys that are numbers to the front; the ledger said that the posted value was another one."""
+    body = 'body: {type: jsonb, path: "output.body", normalize: [json_or_text]}'
+    plan = world.create_spec(f"{FIELDS}{body}", head=HEAD)
+    run = world.add_run()
+    step = world.add_step(run, THINGS, '{"version": "v", "body": {"zip": [{"b": 1.10, "10": 1}], "10": 1, "": 2}}')
+    posted = '{"version": "v", "score": null, "note": null, "source_step_result_id": "%s", "body": %s}'
+    with run_api(world.dsn, (plan,)) as api:
+        for document, reasons in (
+            ('{"10": 1, "": 2, "zip": [{"10": 1, "b": 1.10}]}', []),
+            ('{"10": 1, "": 2, "zip": [{"10": 1, "b": 1.1}]}', [("claim_differs", "body")]),
+        ):
+            answer = api.upsert(plan.slug, (posted % (step, document)).encode(), run.org)
+            assert answer.status_code == 200, answer.text
+            noted = [(reason["code"], reason["field"]) for reason in world.read_ledger(plan)[step]["reasons"]]
+            assert noted == reasons, document
 
 
 def test_an_upsert_whose_step_result_is_deleted_at_once_answers_what_is_stored(world: World) -> None:
