@@ -356,6 +356,29 @@ def test_a_swallowed_row_is_one_clear_error(world: World, plan: Plan) -> None:
         world.upsert_rows(plan, world.add_org(), {"version": "v"})
 
 
+def test_a_swallowed_change_is_not_called_unchanged(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    row = {"version": "v", "note": "before", "score": 1, "source_recorded_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert [stored.outcome for stored in world.upsert_rows(plan, run.org, row)] == ["written"]
+    world.db.execute("""
+        create function swallow() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger swallow before update on things for each row execute function swallow();
+    """)
+    for change in ({"note": "after"}, {"source_recorded_at": datetime(2026, 1, 2, tzinfo=UTC)}):
+        with pytest.raises(StoreRefused, match="did not keep it"):
+            world.upsert_rows(plan, run.org, {**row, **change})
+    assert [stored.outcome for stored in world.upsert_rows(plan, run.org, row)] == ["unchanged"]
+    late = {**row, "note": "late", "source_recorded_at": datetime(2025, 1, 1, tzinfo=UTC)}
+    assert [stored.outcome for stored in world.upsert_rows(plan, run.org, late)] == ["superseded"]
+
+    step = world.add_step(run, THINGS, {"version": "v", "note": "after"})
+    world.run_backfill(plan)
+    assert world.read_outcomes(plan, step) == ["rejected"]
+    world.db.execute("drop trigger swallow on things")
+    assert world.run_backfill(plan).outcomes == {"written": 1}
+    assert read(world, plan, "note") == [("after",)]
+
+
 # --- elements ---
 
 
