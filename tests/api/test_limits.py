@@ -249,6 +249,16 @@ class TestPipelining:
             assert answer.count(b"HTTP/1.1 200 ") == 2
 
 
+def test_however_many_ask_for_readiness_one_check_runs_at_a_time(api: Api) -> None:
+    """Each had one of its own: the later ones were told, after seconds, that the database does not answer."""
+    with ExitStack() as stack:
+        asking = [stack.enter_context(connect(api)) for _ in range(800)]
+        for connection in asking:
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answers = [read_until_closed(connection) for connection in asking]
+    assert {answer[:13] for answer in answers} == {b"HTTP/1.1 200 "}
+
+
 class TestRate:
     """429 beyond the rate of an address."""
 
@@ -259,7 +269,7 @@ class TestRate:
             assert 20 <= len(refused) < 60
             read_error(refused[0], 429, "too_many_requests")
             assert int(refused[0].headers["retry-after"]) >= 1
-            assert api.client.get("/healthz").status_code == 200
+            assert [api.client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
             org = api.insert_organisation()
             assert {api.query(SLUG, org).status_code for _ in range(30)} == {200}
 
