@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -18,13 +18,14 @@ from api.http.errors import build_busy_fault
 from api.http.metrics import Metrics
 from api.http.token_buckets import TokenBuckets
 from api.http.traces import Traces
+from api.pool_shares import PoolShares, Share
 from api.readiness import Readiness
 from api.settings import Settings
 from api.token_use import TokenUse
 from engine.orders.prices import Prices
 from engine.plan import Plan
 from engine.store.connection import Connection, Pool
-from engine.store.errors import wrap_errors
+from engine.store.errors import StoreUnavailable, wrap_errors
 
 #: Seconds that a request waits for a free connection of the pool before its response is 503.
 CHECKOUT_TIMEOUT = 4.0
@@ -32,11 +33,12 @@ CHECKOUT_TIMEOUT = 4.0
 #: Seconds that the server has to cancel a statement whose time is up; then its connection is closed.
 CANCEL_TIMEOUT = 1.0
 
-#: Whose share of the connection pool the current request uses: the tag of its endpoint, which for endpoints of a spec
-#: is the spec's name.
-pool_share: ContextVar[str] = ContextVar("pool_share", default="")
+_SHARE_IN_USE = "its share of the connections stayed in use"
+_NO_TAG = Share("")
+#: Whose share of the connection pool the current request uses.
+pool_share: ContextVar[Share] = ContextVar("pool_share", default=_NO_TAG)
 #: The share of all exports. No spec can have this name.
-_EXPORTS = "all exports"
+_EXPORTS = Share("all exports", reads_rows=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +57,25 @@ class Context:
     requests: TokenBuckets  # by address
     failed_tokens: TokenBuckets  # by address
     prices: Prices
-    _shares: dict[str, asyncio.Semaphore] = field(init=False, repr=False)
+    _shares: PoolShares = field(init=False, repr=False)
     _exports: WeakValueDictionary[str, asyncio.Semaphore] = field(  # by organisation, while it exports
         init=False, repr=False, default_factory=WeakValueDictionary
     )
 
     def __post_init__(self) -> None:
-        most = max(self.settings.pool_size // 2, 1)
-        object.__setattr__(self, "_shares", defaultdict(lambda: asyncio.Semaphore(most)))
+        object.__setattr__(self, "_shares", PoolShares(self.settings.pool_size))
 
     @asynccontextmanager
     async def connection(self, seconds: float | None = None) -> AsyncIterator[Connection]:
         """Lend a connection of the pool for at most `seconds`, by default `Limits.statement_seconds`.
 
-        All endpoints of one spec together get at most half of the pool, so that a slow or locked table leaves the other
-        half to other endpoints. Raises StoreUnavailable when no connection becomes free in time, and Fault 503 when the
-        spec's half stays in use or the block takes too long; the server then cancels its statement.
+        A slow or locked table leaves connections to other endpoints, as PoolShares says. Raises StoreUnavailable when
+        no connection becomes free in time, and Fault 503 when the share of the request stays in use or the block takes
+        too long; the server then cancels its statement.
         """
+        share = pool_share.get()
         async with (
-            _hold_share(self._shares[pool_share.get()]),
+            _hold_share(self._shares.acquire(share), partial(self._shares.release, share), self._build_share_error),
             _bound_time(seconds or self.settings.limits.statement_seconds),
             wrap_errors(),
             self.pool.connection(timeout=CHECKOUT_TIMEOUT) as connection,
@@ -91,24 +93,35 @@ class Context:
         most = max(self.settings.pool_size // 4, 1)
         own = self._exports.setdefault(org_id, asyncio.Semaphore(most))
         hint = f"an organisation has at most {most} exports at a time; try again when one has ended"
-        async with _hold_share(own, hint):
+        async with _hold_share(own.acquire(), own.release, partial(build_busy_fault, _SHARE_IN_USE, "", hint)):
             pool_share.set(_EXPORTS)
             async with self.connection(seconds) as connection:
                 yield connection
 
+    def _build_share_error(self) -> Exception:
+        """Return the error of a request whose share stayed in use.
+
+        As many requests hold a share as there are connections: if one of them waits too, the database gives none.
+        """
+        if self.pool.get_stats().get("requests_waiting"):
+            return StoreUnavailable("the database does not answer: no connection became free")
+        return build_busy_fault(_SHARE_IN_USE, "")
+
 
 @asynccontextmanager
-async def _hold_share(share: asyncio.Semaphore, *hint: str) -> AsyncIterator[None]:
-    """Hold one of the places of `share` during a `with` block. Raises Fault 503 when none becomes free in time."""
+async def _hold_share(
+    acquire: Awaitable[object], release: Callable[[], None], build_error: Callable[[], Exception]
+) -> AsyncIterator[None]:
+    """Hold a place of a share during a `with` block. Raises what `build_error` returns if none is free in time."""
     try:
         async with asyncio.timeout(CHECKOUT_TIMEOUT):
-            await share.acquire()
+            await acquire
     except TimeoutError:
-        raise build_busy_fault("its share of the connections stayed in use", "", *hint) from None
+        raise build_error() from None
     try:
         yield
     finally:
-        share.release()
+        release()
 
 
 def _raise_if_canceled() -> None:

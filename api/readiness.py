@@ -72,8 +72,10 @@ class Readiness:
     def __init__(self, pool: Pool, plans: Sequence[Plan], migrations: Path, metrics: Metrics) -> None:
         self.pool = pool
         self._metrics = metrics
-        self._begun = 0
-        self._kept = 0
+        self._checking = asyncio.Lock()
+        self._begun = 0  # the number of the check that began last
+        self._ended = 0  # the number of the one that `_last` comes from
+        self._last: Report | None = None
         self._plans = {plan.name: plan for plan in plans}
         self._migrations = migrations
         self._misfits: dict[str, Sequence[dict[str, str]]] = {}
@@ -81,18 +83,23 @@ class Readiness:
         self._full_at = -_FULL_DISK_SECONDS
 
     async def check_everything(self) -> Report:
-        """Check everything, store the result and set the metrics, unless a later check has finished already."""
-        self._begun += 1
-        number = self._begun
-        report = await self._build_report()
-        if number > self._kept:
-            self._kept = number
-            self._metrics.set_ready(not report.reasons and not report.problems)
-            if _UNAVAILABLE not in report.reasons:
-                self._misfits = dict(report.misfits)
-                # The next request to a spec that does not fit checks it again: its table may be repaired by then.
-                self._checked_at = {}
-        return report
+        """Check everything, store the result and set the metrics.
+
+        Whoever asks while a check runs waits for the next one, which all who wait share: however many ask, one check
+        runs at a time.
+        """
+        wanted = self._begun + 1
+        async with self._checking:
+            if self._last is None or self._ended < wanted:
+                number = self._begun = self._begun + 1
+                report = await self._build_report()
+                self._last, self._ended = report, number
+                self._metrics.set_ready(not report.reasons and not report.problems)
+                if _UNAVAILABLE not in report.reasons:
+                    self._misfits = dict(report.misfits)
+                    # The next request to a spec that does not fit checks it again: its table may be repaired by then.
+                    self._checked_at = {}
+            return self._last
 
     async def _build_report(self) -> Report:
         try:

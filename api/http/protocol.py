@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol with limits on the size of headers, the time a client takes, and the open connections.
 
 uvicorn limits neither the size of headers nor the time in which a client sends headers and body or reads the response.
-Here a timer checks the deadlines of all connections every second.
+Here a timer checks the deadlines of all connections every second. Nor does it limit the requests that a client sends
+before it has the responses to earlier ones (pipelining): here these are parsed once it is their turn.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from typing import Any, ClassVar
 
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from api.http.errors import Fault, build_response
@@ -27,6 +29,9 @@ _CLOSING_INTERVAL = 0.1
 #: Seconds between two log lines about the same limit, so that many violations do not fill the log. Each line says how
 #: many there were.
 _REPORT_INTERVAL = 10.0
+#: Bytes that the parser gets at a time. It cannot stop in the middle of them, so they bound the requests that are kept
+#: while an earlier one of their connection is answered.
+_PARSED_AT_ONCE = 4096
 
 
 class ConnectionGuard:
@@ -98,10 +103,22 @@ class HeadTooLarge(Exception):
     """The request line and headers are larger than the limit."""
 
 
+class HeldFlowControl(FlowControl):
+    """The flow control of a connection that reads nothing while `is_held`, although uvicorn resumes reading."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        """Read again, unless the connection is held."""
+        if not self.is_held:
+            super().resume_reading()
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection. `build_protocol` sets `guard`, which all connections of a server share."""
 
     guard: ClassVar[ConnectionGuard]
+    flow: HeldFlowControl
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -112,7 +129,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._deadline: float | None = None
         self._phase = "idle"  # or "header", "body", "busy": what the deadline is for
         self._unread_deadline: float | None = None
-        self._unparsed = 0  # bytes received since the parser last completed a header or a part of a body
+        self._received = bytearray()  # what the parser did not get yet
+        self._unparsed = 0  # bytes parsed since the parser last completed a header or a part of a body
         self._head_size = 0
         self._is_head_too_large = False
         self._has_received = False
@@ -120,6 +138,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection, or refuse it if too many are busy."""
         super().connection_made(transport)
+        self.flow = HeldFlowControl(transport)
         if not self.guard.admit_connection(self):
             self.send_fault("too_many_connections", "too many requests are under way", hint="try again in a moment")
             return
@@ -138,10 +157,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse received bytes; refuse the request if they exceed the header limit without completing a header."""
         self._has_received = True
-        self._unparsed += len(data)
-        super().data_received(data)
-        if self._unparsed > self.limits.header_bytes and not self.transport.is_closing():
-            self._refuse_head()
+        self._received += data
+        self._parse_received()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -178,9 +195,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._phase, self._deadline = "busy", None
 
     def on_response_complete(self) -> None:
+        """Begin with the next request that was received, if there is one."""
         super().on_response_complete()
         if self._phase == "busy" and (self.cycle is None or self.cycle.response_complete):
             self._start_idling()
+        self._parse_received()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -198,8 +217,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.send_fault("invalid_request", "the request is not HTTP", hint="send HTTP/1.1")
 
     def is_overdue(self, now: float) -> bool:
-        """Return whether a deadline has passed."""
-        return (self._deadline is not None and now > self._deadline) or (
+        """Return whether a deadline has passed that the client could have met."""
+        return (self._deadline is not None and now > self._deadline and not self.flow.is_held) or (
             self._unread_deadline is not None and now > self._unread_deadline
         )
 
@@ -213,7 +232,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if phase == "idle" or not self._has_received:
             self.transport.close()
             return
-        limit = self.limits.header_seconds if phase == "header" else self.limits.body_seconds
+        limit = self._get_limit()
         self.guard.report_excess(self.loop, f"{phase}_seconds", limit)
         if phase == "body" and self.cycle.response_started:
             self.transport.close()
@@ -228,6 +247,23 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.write(b"".join((*lines, bytes(response.body))))
         self.transport.close()
 
+    def _parse_received(self) -> None:
+        """Parse what was received, up to a request that has to wait for the response before it; read no more then."""
+        while self._received and not self.pipeline and not self.transport.is_closing():
+            part = bytes(self._received[:_PARSED_AT_ONCE])
+            del self._received[:_PARSED_AT_ONCE]
+            self._unparsed += len(part)
+            super().data_received(part)
+            if self._unparsed > self.limits.header_bytes and not self.transport.is_closing():
+                self._refuse_head()
+        if self.flow.is_held and not self.pipeline:
+            self.flow.is_held = False
+            self.flow.resume_reading()
+            if self._phase in ("header", "body"):  # the client could not send the rest until now
+                self._set_phase(self._phase, self._get_limit())
+        elif self.pipeline:
+            self.flow.is_held = True
+
     def _refuse_head(self) -> None:
         self.guard.report_excess(self.loop, "header_bytes", self.limits.header_bytes)
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
@@ -241,6 +277,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_size > self.limits.header_bytes:
             self._is_head_too_large = True
             raise HeadTooLarge
+
+    def _get_limit(self) -> int:
+        return self.limits.header_seconds if self._phase == "header" else self.limits.body_seconds
 
     def _start_idling(self) -> None:
         self.guard.mark_idle(self)

@@ -12,8 +12,8 @@ from api.http.errors import Fault, build_response
 
 log = structlog.get_logger("api")
 
-#: Paths without a limit: an orchestrator that gets 429 here would restart the process.
-_UNBOUNDED = "/healthz"
+#: Paths without a limit: an orchestrator that gets 429 here would restart the process, or send it no requests.
+_UNBOUNDED = ("/healthz", "/readyz")
 _REPORT_EVERY = 1000  # refusals of one address per log line
 
 
@@ -27,7 +27,7 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Call the wrapped app, or send 429 before the body is read."""
-        if scope["type"] != "http" or scope["path"] == _UNBOUNDED:
+        if scope["type"] != "http" or scope["path"] in _UNBOUNDED:
             return await self.app(scope, receive, send)
         address = scope["client"][0] if scope.get("client") else ""
         if self.context.requests.take_token(address) or _is_internal(scope, self.context):

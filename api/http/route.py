@@ -20,6 +20,10 @@ from api.auth import authenticate_tenant_or_admin, require_internal_key
 from api.context import get_context, pool_share
 from api.http.body import build_unknown_field_fault, read_body, split_fields
 from api.http.errors import Fault, InvalidBody
+from api.pool_shares import Share
+
+#: How the paths end whose endpoints read the table of a spec and no other.
+_READS_ROWS = ("/query", "/export", "/changes", "/{id}")
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -38,11 +42,12 @@ class EndpointRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         respond, tag, path = self.build_handler(), str(self.tags[0]), self.path_format
+        share = Share(tag, reads_rows=path.startswith("/api/v1/") and path.endswith(_READS_ROWS))
         takes_parameters = bool(self.dependant.query_params or (self.openapi_extra or {}).get("parameters"))
 
         async def answer_request(request: Request) -> Response:
             request.state.route = path  # the label of the request in the metrics
-            pool_share.set(tag)
+            pool_share.set(share)
             if request.scope["query_string"] and path.startswith("/api/"):
                 await _check_parameters(request, takes_parameters)
             await get_context(request).readiness.require_fit(tag)

@@ -38,6 +38,7 @@ from engine.rows.steps import Step
 from engine.rows.units import Unit
 from engine.sql import merge
 from engine.store.connection import Connection, fetch_rows
+from engine.store.errors import is_row_error
 
 #: How often a batch is folded at most, again after each deadlock.
 _MAX_ATTEMPTS = 5
@@ -79,12 +80,13 @@ class BatchFold:
     ) -> list[Step]:
         """Fold a batch in a transaction of its own, again after a deadlock; return the step results it recorded.
 
-        A deadlock happens, for example, while a run is deleted. Without `is_flushed` the commit does not wait for the
-        disk: the caller executes FLUSH_COMMITS_SQL after its last batch. If the server crashes before that, it loses
-        whole batches, rows and ledger entries together, so their step results are pending again. Raises as `fold_batch`
-        does.
+        A deadlock happens, for example, while a run is deleted. A deferred constraint refuses a row only at the commit,
+        which does not say whose: then the batch is folded again with all constraints checked at each statement. Without
+        `is_flushed` the commit does not wait for the disk: the caller executes FLUSH_COMMITS_SQL after its last batch.
+        If the server crashes before that, it loses whole batches, rows and ledger entries together, so their step
+        results are pending again. Raises as `fold_batch` does.
         """
-        attempts = 1
+        attempts, is_deferring = 1, True
         while True:
             try:
                 async with connection.transaction(force_rollback=dry_run):
@@ -92,12 +94,18 @@ class BatchFold:
                         await connection.execute("select set_config('lock_timeout', %s, true)", (lock_timeout,))
                     if not is_flushed:
                         await connection.execute(merge.BEGIN_BULK_SQL)
+                    if not is_deferring:
+                        await connection.execute(merge.CHECK_CONSTRAINTS_SQL)
                     await self.fold_batch(connection, steps, stale, again=again, is_trial=dry_run)
                 return [step for step in steps if step.is_recorded]
             except errors.DeadlockDetected:
                 if attempts == _MAX_ATTEMPTS:
                     raise
                 attempts, steps = attempts + 1, [step.copy_unmerged() for step in steps]
+            except errors.Error as error:
+                if not is_deferring or not is_row_error(error.sqlstate):
+                    raise
+                is_deferring, steps = False, [step.copy_unmerged() for step in steps]
 
     async def fold_batch(
         self,

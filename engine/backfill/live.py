@@ -16,7 +16,7 @@ from engine.backfill.apply import BatchFold
 from engine.backfill.reader import fetch_steps
 from engine.backfill.versions import SpecOutdated
 from engine.columns import list_columns, list_document_columns
-from engine.plan import Plan
+from engine.plan import Field, Plan
 from engine.rows.extract import COPIED, Reason, Row
 from engine.rows.fetch_plan import FetchPlan
 from engine.rows.keys import build_key
@@ -25,7 +25,7 @@ from engine.rows.steps import Step
 from engine.sql import step_upsert
 from engine.sql.identifiers import Statement
 from engine.sql.upsert import build_stored_rows_sql
-from engine.store.connection import Connection, RawJson, fetch_row
+from engine.store.connection import Connection, fetch_row
 from engine.store.errors import StoreRefused, wrap_errors
 from engine.store.identity import check_organisation
 from engine.store.tenant import run_as_tenant
@@ -201,7 +201,8 @@ class LiveUpsert:
         differing = [
             column.name
             for column in self.plan.fields
-            if extracted[column.name] is not COPIED and not _is_equal(posted.get(column.name), extracted[column.name])
+            if extracted[column.name] is not COPIED
+            and not _is_equal(column, posted.get(column.name), extracted[column.name])
         ]
         if any(value is COPIED for value in extracted.values()):
             values = {
@@ -222,11 +223,18 @@ def _check_sources(row: Mapping[str, Any], submission_id: str, run_id: str) -> N
         raise SourceRefused("source_pipeline_run_id")
 
 
-def _is_equal(posted: Any, extracted: Any) -> bool:
-    if not isinstance(posted, RawJson):
+def _is_equal(column: Field, posted: Any, extracted: Any) -> bool:
+    """Return whether a posted value is the step result's; documents are compared as Postgres would store them.
+
+    JavaScript moves keys that are numbers to the front.
+    """
+    if column.type.name != "jsonb" or posted is None or extracted is None or posted == extracted:
         return bool(posted == extracted)
     try:
-        text = exact_json.dumps(exact_json.convert_to_stored(exact_json.loads(posted)))
+        return _spell_stored(posted) == _spell_stored(extracted)
     except ValueError:  # nested too deeply to be read
         return False
-    return extracted is not None and text == extracted.encode()
+
+
+def _spell_stored(document: str | bytes) -> bytes:
+    return exact_json.dumps(exact_json.convert_to_stored(exact_json.loads(document)))

@@ -225,6 +225,9 @@ BEGIN_BULK_SQL = "select set_config('synchronous_commit', 'off', true), set_conf
 #: Wait until all earlier commits are on disk: the commit of a transaction that writes something waits for that.
 FLUSH_COMMITS_SQL = "select pg_logical_emit_message(true, 'dex', 'backfill')"
 
+#: Check the deferred constraints of this transaction at the end of each statement instead of at the commit.
+CHECK_CONSTRAINTS_SQL = "set constraints all immediate"
+
 #: Record the outcomes of a batch. Unless `again`, an entry with the same digest is left as it is if this merge changed
 #: nothing. `written` stays `written` where the row is unchanged now, so `--all` over unchanged step results rewrites no
 #: entry. Entries that stay are left out before the insert: `on conflict` would lock each, which is written to the WAL.

@@ -107,13 +107,28 @@ def build_select_unsourced_sql(table: str) -> str:
 
 
 def build_copy_rows_sql(plan: Plan, new_table: str, columns: Sequence[str], cast: Sequence[str]) -> str:
-    """Copy the rows `ids`, unless a step result has given their key; `cast` are the columns whose type has changed."""
-    values = ", ".join(_build_old_value(plan, name, cast) for name in columns)
+    """Copy the rows `ids`, unless a step result has given their key; `cast` are the columns whose type has changed.
+
+    A row whose step result was deleted names none any more, as after a backfill.
+    """
+    source = "(select step.id from step_results as step where step.id = old.source_step_result_id)"
+    values = ", ".join(
+        source if name == "source_step_result_id" else _build_old_value(plan, name, cast) for name in columns
+    )
     names = ", ".join(map(quote, columns))
     return (
         f"insert into {quote_table(new_table)} ({names}) overriding system value\nselect {values}"
         f" from {quote_table(plan.table)} as old\nwhere old.id = any(%(ids)s::uuid[])"
         "\norder by old.updated_at desc, old.id\non conflict do nothing"
+    )
+
+
+def build_select_parents_sql(plan: Plan, new_table: str) -> str:
+    """Select organisation and parent key of those of the rows `ids` that were copied and have no step result."""
+    names = ", ".join(f"fresh.{quote(column.name)}" for column in plan.parent_key)
+    return (
+        f"select distinct fresh.org_id::text, {names} from {quote_table(new_table)} as fresh"
+        " where fresh.id = any(%(ids)s::uuid[]) and fresh.source_step_result_id is null"
     )
 
 

@@ -202,15 +202,23 @@ def _build_arriving_values(plan: Plan) -> list[str]:
 
 
 def _build_unwritten_answer(plan: Plan) -> str:
-    """Select the stored row, with the outcome `unchanged` or `superseded`, if the upsert did not write it."""
+    """Select the stored row, with the outcome `unchanged` or `superseded`, if the upsert did not write it.
+
+    There is none if the upsert should have written the row: a trigger discarded it, or another transaction changed the
+    stored one meanwhile.
+    """
     not_newer = _build_not_newer_condition("arriving")
     difference = _build_difference_condition(plan, "arriving")
+    time_changes = _SOURCE_TIME_CHANGES.replace("excluded.", "arriving.")
     return f"""    select
-        case when {not_newer} or not ({difference})
-            then 'unchanged' else 'superseded' end,
+        case when compared."Differs" then 'superseded' else 'unchanged' end,
         {build_answer_columns(plan, list_columns(plan), "stored")}
     from "Arriving" as arriving cross join "Owner" as owner cross join lateral (
         {build_key_lookup(plan, "arriving")}
         limit 1
-    ) as stored
-    where not exists (select from "Upserted") and {_OWNER_OK}"""
+    ) as stored cross join lateral (
+        select {difference} as "Differs" offset 0
+    ) as compared
+    where not exists (select from "Upserted") and {_OWNER_OK}
+    and not ({not_newer}
+        and (compared."Differs" or {time_changes}))"""

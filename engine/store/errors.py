@@ -61,6 +61,10 @@ _RIGHTS_HINT = (
     " makes organisations, tokens and budgets"
 )
 _READ_ONLY_HINT = "this server takes no writes, not even temporary tables: ask the primary"
+_FULL_POOLER_HINT = (
+    "a pooler stands before the database and had no connection free for long: give it as many as the commands that run"
+    " at once take (docs/howto/operate.md), or run fewer; what was committed is kept"
+)
 _START_HINT = "start it, or correct `DATABASE_URL`; what was committed is kept, and the command may be run again"
 
 
@@ -151,7 +155,8 @@ def _convert_error(error: psycopg.Error) -> StoreError:
     if not _is_unavailable(error):
         return StoreRefused(error)
     reason = str(error).strip().split("\n", 1)[0]
-    return StoreUnavailable(f"the database does not answer: {reason}", hint=_START_HINT)
+    hint = _FULL_POOLER_HINT if "query_wait_timeout" in reason else _START_HINT
+    return StoreUnavailable(f"the database does not answer: {reason}", hint=hint)
 
 
 def _is_unavailable(error: psycopg.Error) -> bool:

@@ -10,13 +10,15 @@ from typing import Final, TypeVar
 
 from psycopg import errors
 
+from engine.backfill.lineage import Lineage
 from engine.backfill.run import run_backfill
 from engine.backfill.versions import is_queued
 from engine.errors import EngineError
 from engine.plan import Plan
 from engine.provided_columns import PROVIDED_COLUMNS
 from engine.rows.accounts import Account
-from engine.rows.units import list_all_locks
+from engine.rows.units import build_unit, list_all_locks
+from engine.spec.enums import OnAbsent
 from engine.sql import lineage, rebuild, table_parts, versions
 from engine.sql.identifiers import quote, quote_table
 from engine.sql.step_results import Scope, build_plan_parameters
@@ -261,6 +263,8 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
                 parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
             else:
                 misfits.append(f"{part[0]} ({error.diag.message_primary or error})")
+    if plan.on_absent is OnAbsent.DELETE:
+        await _queue_parents(work, ids)
     result.left = len(ids) - result.copied
     if not drop_unsourced and misfits:
         raise _build_unsourced_error(plan, len(ids), "not all of them fit", misfits)
@@ -270,6 +274,15 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
         if displaced:
             reason = f"{len(displaced)} of them have the same key as another one under the changed spec"
             raise _build_unsourced_error(plan, len(ids), reason, displaced)
+
+
+async def _queue_parents(work: Rebuild, ids: Sequence[str]) -> None:
+    """Queue the parent keys of copied rows: with `on_absent: delete` a newer list that lacks such a row deletes it."""
+    names = [column.name for column in work.plan.parent_key]
+    sql = rebuild.build_select_parents_sql(work.plan, work.new_plan.table)
+    rows = await fetch_rows(work.connection, sql, {"ids": ids})
+    units = [build_unit(work.plan, org_id, dict(zip(names, values, strict=True))) for org_id, *values in rows]
+    await Lineage(work.plan, work.connection).queue_stale([(unit, "") for unit in units])
 
 
 def _build_unsourced_error(plan: Plan, count: int, reason: str, rows: Sequence[str]) -> RebuildRefused:

@@ -1,11 +1,13 @@
 """What one client may take of the API: headers, bodies, connections, requests; and that it ends when it is told to."""
 
 import os
+import re
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, suppress
 from urllib.parse import urlsplit
 
@@ -206,6 +208,58 @@ class TestConnections:
             assert any(line["event"] == "limit reached" and line["limit"] == "connections" for line in process.log)
 
 
+class TestPipelining:
+    """Requests that a client sends before it has the responses to earlier ones wait in the socket, not in memory."""
+
+    def test_requests_whose_answers_nobody_reads_are_not_taken(self, api: Api) -> None:
+        with connect(api) as connection:
+            connection.settimeout(3)
+            sent = 0
+            with pytest.raises(OSError):
+                while sent < 40_000_000:
+                    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n" * 3000)
+                    sent += 3000 * 35
+        assert sent < 20_000_000
+        assert measure_health(api) < PROMPTLY
+
+    def test_each_is_answered_in_its_order(self, api: Api, org: str) -> None:
+        token = api.insert_token(org)
+        body = b'{"limit": 1, "fields": ["id"]%b}' % (b" " * 9000)  # longer than what is parsed at once
+        requests = [build_request(token, body), b"GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\n"] * 300
+        with connect(api) as connection, ThreadPoolExecutor(1) as thread:
+            sending = thread.submit(connection.sendall, b"".join(requests) + b"GET /last HTTP/1.0\r\n\r\n")
+            answer = read_until_closed(connection)
+            sending.result()
+        statuses = re.findall(rb"HTTP/1\.1 (\d{3}) ", answer)
+        assert statuses == [b"200", b"404"] * 300 + [b"404"]
+
+    def test_who_waits_for_an_answer_is_not_late(self, start: Start) -> None:
+        """The rest of a body that the server does not read yet is not the client's delay."""
+        with start(limits=Limits(header_seconds=1, body_seconds=1, lock_seconds=5)) as api:
+            token = api.insert_token(api.insert_organisation())
+            body = b"{}" + b" " * 1_000_000
+            with connect(api) as connection, ThreadPoolExecutor(1) as thread:
+                with api.hold_locks("lock table icp_job_titles in access exclusive mode"):
+                    sending = thread.submit(
+                        connection.sendall,
+                        build_request(token, b"{}") + build_request(token, body, more="connection: close\r\n"),
+                    )
+                    time.sleep(3)
+                answer = read_until_closed(connection)
+                sending.result()
+            assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
+def test_however_many_ask_for_readiness_one_check_runs_at_a_time(api: Api) -> None:
+    """Each had one of its own: the later ones were told, after seconds, that the database does not answer."""
+    with ExitStack() as stack:
+        asking = [stack.enter_context(connect(api)) for _ in range(800)]
+        for connection in asking:
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answers = [read_until_closed(connection) for connection in asking]
+    assert {answer[:13] for answer in answers} == {b"HTTP/1.1 200 "}
+
+
 class TestRate:
     """429 beyond the rate of an address."""
 
@@ -216,7 +270,7 @@ class TestRate:
             assert 20 <= len(refused) < 60
             read_error(refused[0], 429, "too_many_requests")
             assert int(refused[0].headers["retry-after"]) >= 1
-            assert api.client.get("/healthz").status_code == 200
+            assert [api.client.get(path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
             org = api.insert_organisation()
             assert {api.query(SLUG, org).status_code for _ in range(30)} == {200}
 

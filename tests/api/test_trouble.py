@@ -72,6 +72,34 @@ def test_a_locked_table_slows_its_own_spec_only(start: Start) -> None:
         assert api.upsert(SLUG, body, org).status_code == 200
 
 
+def test_a_locked_table_that_all_use_leaves_connections_to_queries(start: Start) -> None:
+    """As a change of `step_results` would lock it: upserts, runners and accounts wait, and took the whole pool."""
+    with start(pool_size=4, limits=Limits(lock_seconds=5)) as api, ThreadPoolExecutor(40) as threads:
+        org = api.insert_organisation()
+        _, run_id = api.insert_submission(org)
+        step_id = api.insert_step(run_id)
+        named = {"company_domain": "a.com", "raw_parallel_output": 1, "source_step_result_id": step_id}
+        with api.hold_locks("lock table step_results in access exclusive mode"):
+            blocked = [
+                threads.submit(call)
+                for call in (
+                    lambda: api.upsert(SLUG, named, org),
+                    lambda: api.upsert(OTHER, named, org),
+                    lambda: api.call_runner("pipeline-runs/get", {"pipeline_run_id": run_id}),
+                    lambda: api.client.get("/api/v1/coverage", headers=internal_headers(org)),
+                )
+                * 8
+            ]
+            wait_until(api, WAITING, 3)
+            for _ in range(5):
+                for call in (lambda: api.query(OTHER, org), lambda: api.query(SLUG, org)):
+                    status, seconds = measure(call)
+                    assert (status, seconds < 3) == (200, True), seconds
+            answers = [future.result() for future in blocked]
+            assert {answer.json().get("code", "none") for answer in answers} <= {"database_busy", "none"}
+        assert api.upsert(SLUG, named, org).status_code == 200
+
+
 def test_a_slow_table_is_given_up(start: Start) -> None:
     with start(limits=Limits(statement_seconds=1)) as api:
         org = api.insert_organisation()

@@ -87,6 +87,10 @@ KNOWN: dict[str, tuple[str, list[Action]]] = {
         "readings",
         [record(A_NOTE, 0), SWEEP, ("delete", 0), SWEEP, record(A, 1, live=True)],
     ),
+    "the only one is deleted, and the table rebuilt": (
+        "readings",
+        [record(A_NOTE, live=True), ("delete", 0), ("rebuild", None, False)],
+    ),
     "a run moves to another organisation": (
         "readings",
         [record(A_NOTE, 0), record(A, 1), record(A, 0, org=1), SWEEP, ("move", 1, 1), ("live", 1, None)],
@@ -112,6 +116,14 @@ KNOWN: dict[str, tuple[str, list[Action]]] = {
     "an older list arrives after an empty one": (
         "lists deleted",
         [record_list(at=2, live=True), record_list(X, Y, at=1, live=True)],
+    ),
+    "a list is deleted, and a newer one is first read by a rebuild": (
+        "lists deleted",
+        [record_list(X, Y, live=True), ("delete", 0), record_list(Y, at=1), ("rebuild", None, False)],
+    ),
+    "a list is deleted, and the table rebuilt": (
+        "lists deleted",
+        [record_list(X, Y, live=True), ("delete", 0), ("rebuild", None, False)],
     ),
     "an element is renamed": (
         "lists deleted",

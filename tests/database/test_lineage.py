@@ -1,6 +1,8 @@
 """Rows are a function of the research: what is corrected, remapped, moved or deleted takes its traces with it."""
 
 import threading
+import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +13,7 @@ from engine.backfill.versions import SpecOutdated, register_versions
 from engine.plan import Plan
 from engine.rows.extract import Rejected
 from engine.store.errors import StoreRefused
+from tests.api.loopback import run_api
 from tests.database.conftest import THINGS, World, build_head
 
 HEAD = build_head("things", THINGS, "version")
@@ -116,6 +119,46 @@ def test_a_result_that_is_found_no_more_takes_its_row_along(world: World, plan: 
     correct(world, step, '"found"', '"not_found"')
     world.run_backfill(plan)
     assert world.read_rows(plan) == [] and world.read_accounts(plan) == []
+
+
+def test_a_run_given_to_another_company_makes_its_rows_anew(world: World) -> None:
+    fields = FIELDS + 'firm: {type: uuid, path: "run.company_id"}\n'
+    plan = world.create_spec(fields, head=HEAD)
+    run = world.add_run()
+    firms = [uuid.uuid4() for _ in range(3)]
+    for firm in firms:
+        world.db.execute("insert into companies (id, org_id, name) values (%s, %s, %s)", [firm, run.org, str(firm)])
+    step = world.add_step(run, THINGS, {"version": "v"})
+    give = "update pipeline_runs set company_id = %s where id = %s"
+    world.db.execute(give, [firms[0], run.id])
+    world.run_backfill(plan)
+    assert read(world, plan, "firm") == [(firms[0],)]
+
+    # Its step results may have been given away before.
+    world.db.execute("update step_results set company_id = %s", [firms[1]])
+    world.run_backfill(plan)
+    world.db.execute(give, [firms[1], run.id])
+    assert world.read_outcomes(plan, step) == ["pending"]
+    assert world.repair_run(run, plan)[0].outcomes == {"written": 1}
+    assert read(world, plan, "firm") == [(firms[1],)]
+
+    # A backfill that has read the company of before leaves the step result pending.
+    with psycopg.connect(world.dsn) as giving:
+        giving.execute(give, [firms[2], run.id])
+        backfill = threading.Thread(target=world.run_backfill, args=(plan,), kwargs={"all": True})
+        backfill.start()
+        waiting = (
+            "select count(*) as n from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        deadline = time.monotonic() + 20
+        while not world.db.execute(waiting).fetchone()["n"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        giving.commit()
+    backfill.join()
+    world.run_backfill(plan)
+    assert read(world, plan, "firm") == [(firms[2],)]
+    assert_settled(world, plan)
 
 
 def test_a_correction_of_a_contribution_that_is_not_the_newest(world: World, plan: Plan) -> None:
@@ -247,6 +290,24 @@ def test_an_upsert_that_names_its_step_result_answers_what_is_stored(world: Worl
     assert_settled(world, plan)
 
 
+def test_an_upsert_may_give_the_keys_of_a_document_in_another_order(world: World) -> None:
+    """JavaScript moves keys that are numbers to the front; the ledger said that the posted value was another one."""
+    body = 'body: {type: jsonb, path: "output.body", normalize: [json_or_text]}'
+    plan = world.create_spec(f"{FIELDS}{body}", head=HEAD)
+    run = world.add_run()
+    step = world.add_step(run, THINGS, '{"version": "v", "body": {"zip": [{"b": 1.10, "10": 1}], "10": 1, "": 2}}')
+    posted = '{"version": "v", "score": null, "note": null, "source_step_result_id": "%s", "body": %s}'
+    with run_api(world.dsn, (plan,)) as api:
+        for document, reasons in (
+            ('{"10": 1, "": 2, "zip": [{"10": 1, "b": 1.10}]}', []),
+            ('{"10": 1, "": 2, "zip": [{"10": 1, "b": 1.1}]}', [("claim_differs", "body")]),
+        ):
+            answer = api.upsert(plan.slug, (posted % (step, document)).encode(), run.org)
+            assert answer.status_code == 200, answer.text
+            noted = [(reason["code"], reason["field"]) for reason in world.read_ledger(plan)[step]["reasons"]]
+            assert noted == reasons, document
+
+
 def test_an_upsert_whose_step_result_is_deleted_at_once_answers_what_is_stored(world: World) -> None:
     """It is deleted as its rows are committed, before the posted document is compared with its own."""
     plan = world.create_spec(f'{FIELDS}body: {{type: jsonb, path: "output.body"}}', head=HEAD)
@@ -293,6 +354,29 @@ def test_a_swallowed_row_is_one_clear_error(world: World, plan: Plan) -> None:
     """)
     with pytest.raises(StoreRefused, match="did not keep it"):
         world.upsert_rows(plan, world.add_org(), {"version": "v"})
+
+
+def test_a_swallowed_change_is_not_called_unchanged(world: World, plan: Plan) -> None:
+    run = world.add_run()
+    row = {"version": "v", "note": "before", "score": 1, "source_recorded_at": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert [stored.outcome for stored in world.upsert_rows(plan, run.org, row)] == ["written"]
+    world.db.execute("""
+        create function swallow() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger swallow before update on things for each row execute function swallow();
+    """)
+    for change in ({"note": "after"}, {"source_recorded_at": datetime(2026, 1, 2, tzinfo=UTC)}):
+        with pytest.raises(StoreRefused, match="did not keep it"):
+            world.upsert_rows(plan, run.org, {**row, **change})
+    assert [stored.outcome for stored in world.upsert_rows(plan, run.org, row)] == ["unchanged"]
+    late = {**row, "note": "late", "source_recorded_at": datetime(2025, 1, 1, tzinfo=UTC)}
+    assert [stored.outcome for stored in world.upsert_rows(plan, run.org, late)] == ["superseded"]
+
+    step = world.add_step(run, THINGS, {"version": "v", "note": "after"})
+    world.run_backfill(plan)
+    assert world.read_outcomes(plan, step) == ["rejected"]
+    world.db.execute("drop trigger swallow on things")
+    assert world.run_backfill(plan).outcomes == {"written": 1}
+    assert read(world, plan, "note") == [("after",)]
 
 
 # --- elements ---
@@ -343,6 +427,47 @@ def test_contributions_are_admitted_oldest_first_in_any_order_of_arrival(world: 
     assert read(world, plan, "note", "score") == [("late", 8)]
     assert sorted(entry["outcome"] == "rejected" for entry in world.read_ledger(plan).values()) == [False, False, True]
     assert_settled(world, plan)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        "add constraint one_note unique (note) deferrable initially deferred",
+        "add constraint known foreign key (note) references known_notes (note) deferrable initially deferred",
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 500])
+def test_a_deferred_constraint_refuses_its_row_alone(
+    world: World, plan: Plan, constraint: str, batch_size: int
+) -> None:
+    """It fails the commit, which does not say whose fault it is; the others of the batch waited for ever."""
+    world.db.execute("create table known_notes (note text primary key)")
+    world.db.execute("insert into known_notes values ('one'), ('two')")
+    world.db.execute(f"alter table things {constraint}")
+    run = world.add_run()
+    steps = [
+        world.add_step(run, THINGS, {"version": version, "note": note}, at=at)
+        for at, (version, note) in enumerate(
+            [("a", "one"), ("b", "one" if "unique" in constraint else "no"), ("c", "two")]
+        )
+    ]
+    world.run_backfill(plan, batch_size=batch_size)
+    assert world.read_outcomes(plan, *steps) == ["written", "rejected", "written"]
+    assert world.upsert_live(plan, steps[1]) == []
+    world.db.execute(f"alter table things drop constraint {constraint.split()[2]}")
+    assert world.run_backfill(plan).outcomes == {"written": 1}
+    assert_settled(world, plan)
+
+
+def test_rows_may_exchange_what_a_deferred_constraint_keeps_apart(world: World, plan: Plan) -> None:
+    world.db.execute("alter table things add constraint one_note unique (note) deferrable initially deferred")
+    run = world.add_run()
+    for at, (version, note) in enumerate([("a", "one"), ("b", "two"), ("a", "two"), ("b", "one")]):
+        world.add_step(run, THINGS, {"version": version, "note": note}, at=at)
+        if at == 1:
+            world.run_backfill(plan)
+    world.run_backfill(plan)
+    assert read(world, plan, "version", "note") == [("a", "two"), ("b", "one")]
 
 
 def test_one_unreadable_step_result_stops_nothing(world: World) -> None:

@@ -38,8 +38,12 @@ SPECS = ("icp_job_titles", "company_intel_briefings", "person_intel_briefings")
 
 
 @contextmanager
-def run_pooler(dsn: str, mode: str = "transaction") -> Iterator[str]:
-    """Run a pooler before the server of `dsn`; yield the URL through it, with nothing added."""
+def run_pooler(dsn: str, mode: str = "transaction", *, size: int | None = None, wait: int = 120) -> Iterator[str]:
+    """Run a pooler of `size` server connections before the server of `dsn`; yield the URL through it.
+
+    Nothing is added to the URL. A client waits for a connection for `wait` seconds.
+    """
+    size = size or (4 if mode == "transaction" else 40)
     parts = urlsplit(dsn)
     query = parse_qs(parts.query)
     role = f"pooler_{uuid.uuid4().hex}"  # the server takes `postgres` from its own user alone; it goes with the server
@@ -53,7 +57,8 @@ def run_pooler(dsn: str, mode: str = "transaction") -> Iterator[str]:
             f"[databases]\n* = host={query['host'][0]} port={query.get('port', ['5432'])[0]}"
             f" user={role} password={role}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-            f"pool_mode = {mode}\ndefault_pool_size = {4 if mode == 'transaction' else 40}\nmax_client_conn = 200\n",
+            f"pool_mode = {mode}\ndefault_pool_size = {size}\nmax_client_conn = 200\n"
+            f"query_wait_timeout = {wait}\n",
             encoding="utf-8",
         )
         assert PGBOUNCER is not None
@@ -134,6 +139,15 @@ def test_a_backfill_keeps_its_lock_where_idle_transactions_are_ended(database: s
         ended = backfill.result()
     assert ended.returncode == 0, ended.stderr
     assert "3 written" in ended.stdout
+
+
+def test_a_pooler_without_a_free_connection_is_named(database: str) -> None:
+    insert_research(database, 3)
+    with run_pooler(database, size=1, wait=1) as url:
+        ended = run_dex(url, "backfill", "icp_job_titles")
+    assert ended.returncode == 1
+    assert "had no connection free" in ended.stderr and "Traceback" not in ended.stderr
+    assert run_dex(database, "backfill", "icp_job_titles").returncode == 0
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])

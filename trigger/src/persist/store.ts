@@ -9,7 +9,7 @@ import { internalPost, internalPostRows } from "../api/client.js";
 import type { Json, JsonObject } from "../json/exact.js";
 import { toMessage, type Facts } from "../logger.js";
 import type { Document } from "../paths/document.js";
-import { isTruthy, readPath } from "../paths/read.js";
+import { isTruthy, readItems, readPath } from "../paths/read.js";
 import { postBatch, readBatches } from "./rows.js";
 import { buildDocument, type PersistStep } from "./step.js";
 
@@ -128,7 +128,8 @@ export async function storeRows(step: PersistStep, block: RowsBlock): Promise<vo
         return stored;
       });
     }
-    return { outcome: chooseStrongest(outcomes), facts: { rows: rowCount } };
+    const isEmpty = outcomes.size === 0 && readItems(document, path, needsObjects).length === 0;
+    return { outcome: isEmpty ? "filtered" : chooseStrongest(outcomes), facts: { rows: rowCount } };
   });
 }
 

@@ -7,7 +7,11 @@ import type { Json } from "../../src/json/exact.js";
 import { Document } from "../../src/paths/document.js";
 import { ReadError } from "../../src/paths/read.js";
 import { postBatch, readBatches, type Row } from "../../src/persist/rows.js";
-import { createRecordingLogger } from "../loopback.js";
+import type { PersistStep } from "../../src/persist/step.js";
+import { storeRows } from "../../src/persist/store.js";
+import { buildConfig, createRecordingLogger } from "../loopback.js";
+
+const ID = "22222222-2222-4222-8222-222222222222";
 
 function createSource(rows = "output.list") {
   const logger = createRecordingLogger();
@@ -97,5 +101,36 @@ describe("posting", () => {
       postBatch(batch, createSource(), () => Promise.reject(failure)),
       failure,
     );
+  });
+});
+
+describe("storing", () => {
+  async function storeList(list: Json): Promise<string[]> {
+    const logger = createRecordingLogger();
+    const step = {
+      operationId: "company.derive.customers",
+      result: { operation_id: "company.derive.customers", status: "found", output: { list } },
+      context: {},
+      input: {},
+      run: { org_id: ID, company_id: null, submission_id: ID, pipeline_run_id: ID, step_position: 1 },
+      stepResultId: ID,
+      recordedAt: null,
+      internalConfig: buildConfig("http://127.0.0.1:9"), // nothing is sent
+      logger,
+    };
+    const { title, rows, needsObjects, fields } = createSource();
+    const words = { persisted: "Persisted", notPersisted: "Not persisted", failed: "Failed" };
+    const sources = { source_submission_id: ID, source_pipeline_run_id: ID, source_step_result_id: ID };
+    await storeRows(step as unknown as PersistStep, {
+      ...{ title, rows, needsObjects, fields, ...words },
+      endpoint: "/api/internal/customers/upsert",
+      sources: { ...sources, source_recorded_at: null },
+    });
+    return logger.lines.map(({ level, message, facts }) => `${level} ${message} ${String(facts["outcome"])}`);
+  }
+
+  test("an empty array is filtered, as in the ledger; one of which every element is left out is rejected", async () => {
+    assert.deepEqual(await storeList([]), ["info Not persisted filtered"]);
+    assert.equal((await storeList([null])).at(-1), "warn Not persisted rejected");
   });
 });

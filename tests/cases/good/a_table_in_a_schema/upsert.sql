@@ -54,16 +54,19 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
     select 'written' as outcome, (select row_to_json(small.*)::text from (select upserted."id", upserted."org_id", upserted."name", upserted."source_submission_id", upserted."source_pipeline_run_id", upserted."source_step_result_id", upserted."source_recorded_at", upserted."created_at", upserted."updated_at") as small) as scalars from "Upserted" as upserted
     union all
     select
-        case when (stored.source_recorded_at is null or arriving.source_recorded_at is null or stored.source_recorded_at < arriving.source_recorded_at or stored.source_recorded_at = arriving.source_recorded_at and not coalesce(stored.source_step_result_id > arriving.source_step_result_id, false)) or not (stored."source_submission_id" is distinct from arriving."source_submission_id"
-    or stored."source_pipeline_run_id" is distinct from arriving."source_pipeline_run_id"
-    or stored."source_step_result_id" is distinct from arriving."source_step_result_id")
-            then 'unchanged' else 'superseded' end,
+        case when compared."Differs" then 'superseded' else 'unchanged' end,
         (select row_to_json(small.*)::text from (select stored."id", stored."org_id", stored."name", stored."source_submission_id", stored."source_pipeline_run_id", stored."source_step_result_id", stored."source_recorded_at", stored."created_at", stored."updated_at") as small) as scalars
     from "Arriving" as arriving cross join "Owner" as owner cross join lateral (
         select * from "research"."people" as stored where stored."org_id" = arriving."org_id" and stored."name" = arriving."name"
         limit 1
-    ) as stored
+    ) as stored cross join lateral (
+        select stored."source_submission_id" is distinct from arriving."source_submission_id"
+    or stored."source_pipeline_run_id" is distinct from arriving."source_pipeline_run_id"
+    or stored."source_step_result_id" is distinct from arriving."source_step_result_id" as "Differs" offset 0
+    ) as compared
     where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok
+    and not ((stored.source_recorded_at is null or arriving.source_recorded_at is null or stored.source_recorded_at < arriving.source_recorded_at or stored.source_recorded_at = arriving.source_recorded_at and not coalesce(stored.source_step_result_id > arriving.source_step_result_id, false))
+        and (compared."Differs" or (%(source_recorded_at)s::timestamptz is not null and stored.source_recorded_at is distinct from arriving.source_recorded_at)))
 )
 select owner.submission_ok, owner.run_ok, owner.step_ok, owner.time_ok, answer.*
 from "Owner" as owner left join answer on true

@@ -62,20 +62,23 @@ and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded
         upserted."body"::text from "Upserted" as upserted
     union all
     select
-        case when (stored.source_recorded_at is null or arriving.source_recorded_at is null or stored.source_recorded_at < arriving.source_recorded_at or stored.source_recorded_at = arriving.source_recorded_at and not coalesce(stored.source_step_result_id > arriving.source_step_result_id, false)) or not (stored."source_submission_id" is distinct from arriving."source_submission_id"
-    or stored."source_pipeline_run_id" is distinct from arriving."source_pipeline_run_id"
-    or stored."source_step_result_id" is distinct from arriving."source_step_result_id"
-    or (stored."price" is distinct from arriving."price" or scale(stored."price") is distinct from scale(arriving."price"))
-    or (arriving."body" is not null and record_image_ne(row(stored."body"), row(arriving."body"))))
-            then 'unchanged' else 'superseded' end,
+        case when compared."Differs" then 'superseded' else 'unchanged' end,
         (select row_to_json(small.*)::text from (select stored."id", stored."org_id", stored."symbol", stored."exchange", stored."price", stored."source_submission_id", stored."source_pipeline_run_id", stored."source_step_result_id", stored."source_recorded_at", stored."created_at", stored."updated_at") as small) as scalars,
         stored."body"::text
     from "Arriving" as arriving cross join "Owner" as owner cross join lateral (
         select * from "quotes" as stored where stored."org_id" = arriving."org_id" and stored."symbol" = arriving."symbol" and stored."exchange" = arriving."exchange"
         union all select * from "quotes" as stored where stored."org_id" = arriving."org_id" and stored."symbol" = arriving."symbol" and arriving."exchange" is null and stored."exchange" is null
         limit 1
-    ) as stored
+    ) as stored cross join lateral (
+        select stored."source_submission_id" is distinct from arriving."source_submission_id"
+    or stored."source_pipeline_run_id" is distinct from arriving."source_pipeline_run_id"
+    or stored."source_step_result_id" is distinct from arriving."source_step_result_id"
+    or (stored."price" is distinct from arriving."price" or scale(stored."price") is distinct from scale(arriving."price"))
+    or (arriving."body" is not null and record_image_ne(row(stored."body"), row(arriving."body"))) as "Differs" offset 0
+    ) as compared
     where not exists (select from "Upserted") and owner.submission_ok and owner.run_ok and owner.step_ok and owner.time_ok
+    and not ((stored.source_recorded_at is null or arriving.source_recorded_at is null or stored.source_recorded_at < arriving.source_recorded_at or stored.source_recorded_at = arriving.source_recorded_at and not coalesce(stored.source_step_result_id > arriving.source_step_result_id, false))
+        and (compared."Differs" or (%(source_recorded_at)s::timestamptz is not null and stored.source_recorded_at is distinct from arriving.source_recorded_at)))
 )
 select owner.submission_ok, owner.run_ok, owner.step_ok, owner.time_ok, answer.*
 from "Owner" as owner left join answer on true
