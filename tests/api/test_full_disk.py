@@ -32,7 +32,7 @@ def small_disk(own_api: Api) -> Iterator[Path]:
         own_api.execute(f"alter table {TABLE} set tablespace pg_default")
         own_api.execute("drop tablespace small")
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)  # somebody may be looking into it
         folder.rmdir()
 
 

@@ -448,7 +448,7 @@ def test_a_folder_that_is_mounted_read_only_is_named_as_such(tmp_path: Path) -> 
             pass
         assert "remove" not in refused.value.hint, "the data are whole"
     finally:
-        subprocess.run(["umount", tmp_path], check=True)
+        subprocess.run(["umount", "--lazy", tmp_path], check=True)  # somebody may be looking into it
 
 
 def test_root_runs_it_as_the_owner_of_the_folder_or_as_somebody_unprivileged(data_dir: Path) -> None:
