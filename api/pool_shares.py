@@ -45,16 +45,16 @@ class PoolShares:
             raise
 
     def release(self, share: Share) -> None:
-        """Give a connection back, and let those whose turn it is take one: a request of each share after the other."""
+        """Give a connection back, and let those whose turn it is take one."""
         self._used[share] -= 1
-        has_taken = True
-        while has_taken:
-            has_taken = False
-            for waiting in list(self._waiting):
-                has_taken |= self._let_next_take(waiting)
+        while any(self._let_next_take(waiting) for waiting in list(self._waiting)):
+            pass
 
     def _let_next_take(self, share: Share) -> bool:
-        """Return whether a request of the share that waits has taken a connection."""
+        """Return whether a request of the share that waits has taken a connection; the share is then the last in turn.
+
+        Otherwise the first shares would pass a connection on among themselves for as long as they have requests.
+        """
         turns = self._waiting[share]
         while turns and turns[0].done():  # it waits no longer
             turns.popleft()
@@ -62,6 +62,7 @@ class PoolShares:
         if has_taken:
             self._used[share] += 1
             turns.popleft().set_result(None)
+            self._waiting[share] = self._waiting.pop(share)
         if not turns:
             del self._waiting[share]
         return has_taken

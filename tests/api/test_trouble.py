@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -98,6 +99,36 @@ def test_a_locked_table_that_all_use_leaves_connections_to_queries(start: Start)
             answers = [future.result() for future in blocked]
             assert {answer.json().get("code", "none") for answer in answers} <= {"database_busy", "none"}
         assert api.upsert(SLUG, named, org).status_code == 200
+
+
+def test_specs_with_many_requests_let_others_have_their_turn(start: Start) -> None:
+    """They passed their connections on among themselves, and a runner's request waited until it was refused."""
+    with start(pool_size=4) as api, ThreadPoolExecutor(16) as threads:
+        org = api.insert_organisation()
+        _, run_id = api.insert_submission(org)
+        api.execute(
+            "create function wait_briefly() returns trigger language plpgsql as"
+            " $$ begin perform pg_sleep(0.05); return new; end $$;"
+            "create trigger slow before insert on icp_job_titles for each row execute function wait_briefly();"
+            "create trigger slow before insert on company_intel_briefings for each row execute function wait_briefly()"
+        )
+        has_ended = threading.Event()
+
+        def upsert_until_end(slug: str, number: int) -> None:
+            while not has_ended.is_set():
+                row = {"company_domain": f"{slug}{number}.com", "raw_parallel_output": 1}
+                assert api.upsert(slug, row, org).status_code == 200
+
+        busy = [threads.submit(upsert_until_end, slug, number) for slug in (SLUG, OTHER) for number in range(8)]
+        try:
+            wait_until(api, "select count(*) from pg_stat_activity where wait_event = 'PgSleep'", 3)
+            for _ in range(10):
+                status, seconds = measure(lambda: api.call_runner("pipeline-runs/get", {"pipeline_run_id": run_id}))
+                assert (status, seconds < 3) == (200, True), seconds
+        finally:
+            has_ended.set()
+        for future in busy:
+            future.result()
 
 
 def test_a_slow_table_is_given_up(start: Start) -> None:
