@@ -39,10 +39,13 @@ def shorten_answer(text: bytes, most: int) -> bytes:
 
 
 def shorten_error(text: bytes, most: int) -> bytes:
-    """Shorten the JSON text of an error, which repeats what was sent, until `measure_text` gives at most `most`."""
+    """Shorten the JSON text of an error until `measure_text` gives at most `most`.
+
+    It repeats what was sent, which may be what `exact_json` does not read, such as a NUL.
+    """
     if measure_text(text) <= most:
         return text
-    shortened = map(exact_json.dumps, _shorten_stepwise(exact_json.loads(text)))
+    shortened = map(msgspec.json.encode, _shorten_stepwise(msgspec.json.decode(text)))
     return next(text for text in shortened if measure_text(text) <= most)
 
 

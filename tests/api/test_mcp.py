@@ -183,6 +183,7 @@ LONG = "x" * 100_000
         ("query", {LONG: 1}),
         ("describe", {"spec": LONG}),
         ("query", {"spec": SPEC, "filters": {LONG: 1}}),
+        ("query", {"spec": SPEC, "filters": {"\0" * 100_000: 1}}),
         ("query", {"spec": SPEC, "fields": [f"column_{number}" for number in range(200)]}),
         ("explain", {"spec": SPEC, "key": {"company_domain": LONG}}),
         ("get", {"spec": SPEC, "id": UNKNOWN, "fields": [LONG]}),
