@@ -196,10 +196,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Begin with the next request that was received, if there is one."""
+        has_waited = bool(self.pipeline)
         super().on_response_complete()
         if self._phase == "busy" and (self.cycle is None or self.cycle.response_complete):
             self._start_idling()
         self._parse_received()
+        if has_waited and not self.pipeline and self._phase in ("header", "body"):
+            self._set_phase(self._phase, self._get_limit())  # the client may not have been able to send the rest
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -218,7 +221,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def is_overdue(self, now: float) -> bool:
         """Return whether a deadline has passed that the client could have met."""
-        return (self._deadline is not None and now > self._deadline and not self.flow.is_held) or (
+        return (self._deadline is not None and now > self._deadline and not self.pipeline) or (
             self._unread_deadline is not None and now > self._unread_deadline
         )
 
@@ -248,7 +251,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _parse_received(self) -> None:
-        """Parse what was received, up to a request that has to wait for the response before it; read no more then."""
+        """Parse what was received, up to a request that has to wait for the response before it.
+
+        Read no more while there is something left to parse; otherwise read on, as only then a disconnect is seen.
+        """
         while self._received and not self.pipeline and not self.transport.is_closing():
             part = bytes(self._received[:_PARSED_AT_ONCE])
             del self._received[:_PARSED_AT_ONCE]
@@ -256,13 +262,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().data_received(part)
             if self._unparsed > self.limits.header_bytes and not self.transport.is_closing():
                 self._refuse_head()
-        if self.flow.is_held and not self.pipeline:
-            self.flow.is_held = False
+        if self.transport.is_closing():
+            return
+        was_held, self.flow.is_held = self.flow.is_held, bool(self._received)
+        if self._received:
+            self.flow.pause_reading()
+        elif was_held or self.pipeline:
             self.flow.resume_reading()
-            if self._phase in ("header", "body"):  # the client could not send the rest until now
-                self._set_phase(self._phase, self._get_limit())
-        elif self.pipeline:
-            self.flow.is_held = True
 
     def _refuse_head(self) -> None:
         self.guard.report_excess(self.loop, "header_bytes", self.limits.header_bytes)

@@ -153,7 +153,8 @@ def test_a_slow_table_is_given_up(start: Start) -> None:
         )
 
 
-def test_statements_of_clients_who_left_are_cancelled(start: Start) -> None:
+@pytest.mark.parametrize("requests", [1, 3])  # the others wait for the response to the first
+def test_statements_of_clients_who_left_are_cancelled(start: Start, requests: int) -> None:
     with start(limits=Limits(lock_seconds=60, statement_seconds=60)) as api:
         _, run_id = api.insert_submission(api.insert_organisation())
         parts = urlsplit(api.url)
@@ -168,7 +169,7 @@ def test_statements_of_clients_who_left_are_cancelled(start: Start) -> None:
             with ExitStack() as clients:
                 for _ in range(4):
                     client = clients.enter_context(socket.create_connection((parts.hostname, parts.port)))
-                    client.sendall(request)
+                    client.sendall(request * requests)
                 wait_until(api, WAITING, 2)
             wait_until(api, WAITING, 0)
         assert api.call_runner("pipeline-runs/get", {"pipeline_run_id": run_id}).status_code == 200
