@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.http.errors import Fault, build_response
 from api.http.security_headers import SECURITY_HEADERS
@@ -126,6 +126,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive = self.limits.idle_seconds
         self.request_task: asyncio.Task[Any] | None = None  # set by CancelOnDisconnect while the request is answered
         self.is_lost = False
+        self._running: RequestResponseCycle | None = None  # while others wait, not `cycle`, the last one
         self._deadline: float | None = None
         self._phase = "idle"  # or "header", "body", "busy": what the deadline is for
         self._unread_deadline: float | None = None
@@ -149,8 +150,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.is_lost = True
         self.guard.remove_connection(self)
         task = self.request_task
-        is_answered = self.cycle is None or self.cycle.response_complete
+        is_answered = self._running is None or self._running.response_complete
         super().connection_lost(exc)
+        if self._running is not None:
+            self._running.disconnected = True
         if task is not None and not is_answered:
             task.cancel()
 
@@ -269,6 +272,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
         elif was_held or self.pipeline:
             self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _refuse_head(self) -> None:
         self.guard.report_excess(self.loop, "header_bytes", self.limits.header_bytes)

@@ -154,7 +154,9 @@ def test_a_slow_table_is_given_up(start: Start) -> None:
 
 
 @pytest.mark.parametrize("requests", [1, 3])  # the others wait for the response to the first
-def test_statements_of_clients_who_left_are_cancelled(start: Start, requests: int) -> None:
+def test_statements_of_clients_who_left_are_cancelled(
+    start: Start, requests: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     with start(limits=Limits(lock_seconds=60, statement_seconds=60)) as api:
         _, run_id = api.insert_submission(api.insert_organisation())
         parts = urlsplit(api.url)
@@ -173,6 +175,8 @@ def test_statements_of_clients_who_left_are_cancelled(start: Start, requests: in
                 wait_until(api, WAITING, 2)
             wait_until(api, WAITING, 0)
         assert api.call_runner("pipeline-runs/get", {"pipeline_run_id": run_id}).status_code == 200
+    log = capfd.readouterr().err
+    assert '"client left"' in log and '"level":"error"' not in log
 
 
 def test_dead_connections_cost_no_request(start: Start) -> None:
