@@ -103,6 +103,10 @@ class HeadTooLarge(Exception):
     """The request line and headers are larger than the limit."""
 
 
+class BodyWouldBeLost(Exception):
+    """A request with a body asks for another protocol: httptools takes the body for a part of that."""
+
+
 class HeldFlowControl(FlowControl):
     """The flow control of a connection that reads nothing while `is_held`, although uvicorn resumes reading."""
 
@@ -134,6 +138,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unparsed = 0  # bytes parsed since the parser last completed a header or a part of a body
         self._head_size = 0
         self._is_head_too_large = False
+        self._would_lose_body = False
         self._has_received = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -181,6 +186,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unparsed = 0
+        self._would_lose_body = self.parser.should_upgrade() and any(
+            name in (b"content-length", b"transfer-encoding") and value != b"0" for name, value in self.headers
+        )
+        if self._would_lose_body:
+            raise BodyWouldBeLost
         self.guard.mark_busy(self)
         self._set_phase("body", self.limits.body_seconds)
         super().on_headers_complete()
@@ -216,9 +226,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_deadline = None
 
     def send_400_response(self, msg: str) -> None:
-        """Send 400 for what is not HTTP, or 431 if the parser stopped because the headers are too large."""
+        """Send 400 for what is not HTTP, or the reason why the parser was stopped."""
         if self._is_head_too_large:
             self._refuse_head()
+        elif self._would_lose_body:
+            message = "a request with a body asks for another protocol"
+            self.send_fault("invalid_request", message, hint="send it as HTTP/1.1, without the header `upgrade`")
         else:
             self.send_fault("invalid_request", "the request is not HTTP", hint="send HTTP/1.1")
 

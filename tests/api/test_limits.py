@@ -97,6 +97,18 @@ class TestHeaders:
         assert answer.startswith(b"HTTP/1.1 400 ") and b'"code":"invalid_request"' in answer
         assert b"x-content-type-options: nosniff" in answer
 
+    def test_a_body_beside_the_wish_for_another_protocol_is_not_lost(self, api: Api, org: str) -> None:
+        """As Java's HttpClient sends it to an `http://` address: its filters were ignored, or it was called no HTTP."""
+        wish = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+        for body in (b'{"limit": 0}', b'{"limit": 1}' + b" " * 10_000):
+            with connect(api) as connection:
+                connection.sendall(build_request(api.insert_token(org), body, more=wish))
+                answer = read_until_closed(connection)
+            assert answer.startswith(b"HTTP/1.1 400 ") and b"without the header `upgrade`" in answer
+        with connect(api) as connection:
+            connection.sendall(f"GET /healthz HTTP/1.1\r\nhost: x\r\n{wish}\r\n".encode())
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
     def test_trailers_do_not_grow_without_end(self, api: Api, org: str) -> None:
         token = api.insert_token(org)
         head = (
