@@ -29,10 +29,15 @@ function formatAsJson(level: string, message: string, facts: Facts): string {
 function formatAsText(level: string, message: string, facts: Facts): string {
   const named = Object.entries(facts)
     .filter(([, value]) => value !== undefined && value !== null)
-    .map(([name, value]) => `${name} ${typeof value === "string" ? value : JSON.stringify(value)}`);
+    .map(([name, value]) => `${name} ${typeof value === "string" && isPlain(value) ? value : JSON.stringify(value)}`);
   const prefix = level === "info" ? "" : `${level}: `;
   const suffix = named.length === 0 ? "" : ` (${named.join(", ")})`;
   return `${new Date().toTimeString().slice(0, 8)} ${prefix}${message}${suffix}`;
+}
+
+/** Return whether a text has no line breaks nor other control characters, which a terminal obeys. */
+function isPlain(text: string): boolean {
+  return !/\p{Cc}/u.test(text);
 }
 
 /** Return the message of an error, or any other value as text, for a log line. */
