@@ -24,7 +24,7 @@ from engine.sql.identifiers import build_answer_columns, build_key_lookup, inden
 #: Whether the source time changes. It does so only if the caller gives one: the default, the clock, always differs.
 _SOURCE_TIME_CHANGES = (
     "(%(source_recorded_at)s::timestamptz is not null"
-    " and stored.source_recorded_at is distinct from excluded.source_recorded_at)"
+    " and stored.source_recorded_at is distinct from arriving.source_recorded_at)"
 )
 
 #: The latest time that a source may give: a later one would win over all that is recorded until then. Migration 020 has
@@ -81,17 +81,21 @@ def build_row_difference(plan: Plan, arriving: str) -> str:
     return _join_differences(plan, arriving, SOURCE_COLUMNS, _build_change)
 
 
-def build_on_conflict(plan: Plan, source_time_changes: str) -> str:
-    """Build the `on conflict` clause, which applies `on_missing` (`keep` and `clear`) to the stored row.
-
-    If the condition `source_time_changes` holds, a row with equal content is written too.
-    """
+def build_on_conflict(plan: Plan, condition: str) -> str:
+    """Build the `on conflict` clause, which applies `on_missing` (`keep`, `clear`) to a row that meets `condition`."""
     changes = [f"{quote(column.name)} = {_build_new_value(column)}" for column in _list_updated_fields(plan)]
     changes += [f"{quote(name)} = excluded.{quote(name)}" for name in SOURCE_COLUMNS]
+    return f"on conflict ({quote_names(plan.conflict)}) do update set\n{indent_lines(changes)}\nwhere {condition}"
+
+
+def build_change_condition(plan: Plan, arriving: str, source_time_changes: str) -> str:
+    """Build the condition that the row `stored` has to be updated to the arriving one.
+
+    If the condition `source_time_changes` holds, a row with equal content is updated too.
+    """
     return (
-        f"on conflict ({quote_names(plan.conflict)}) do update set\n{indent_lines(changes)}\n"
-        f"where {_build_not_newer_condition('excluded')}\n"
-        f"and ({source_time_changes}\n    or {_build_difference_condition(plan, 'excluded')})"
+        f"{_build_not_newer_condition(arriving)}\n"
+        f"and ({source_time_changes}\n    or {_build_difference_condition(plan, arriving)})"
     )
 
 
@@ -158,6 +162,9 @@ def build_upsert_sql(plan: Plan) -> str:
     """
     columns = list_written_columns(plan)
     answer_columns = build_answer_columns(plan, list_columns(plan), "upserted")
+    # Of `arriving`, as in the answer: a type or a trigger of the table may have changed what is `excluded`.
+    changes = build_change_condition(plan, "arriving", _SOURCE_TIME_CHANGES)
+    on_conflict = build_on_conflict(plan, f'(select {changes} from "Arriving" as arriving)')
     return f"""
 with "Arriving" as materialized (
     select
@@ -169,7 +176,7 @@ with "Arriving" as materialized (
     select {quote_names(columns, "arriving.")}
     from "Arriving" as arriving, "Owner" as owner
     where {_OWNER_OK}
-    {build_on_conflict(plan, _SOURCE_TIME_CHANGES)}
+    {on_conflict}
     returning stored.*
 ), "Pending" as (
 {_PENDING}
@@ -209,7 +216,6 @@ def _build_unwritten_answer(plan: Plan) -> str:
     """
     not_newer = _build_not_newer_condition("arriving")
     difference = _build_difference_condition(plan, "arriving")
-    time_changes = _SOURCE_TIME_CHANGES.replace("excluded.", "arriving.")
     return f"""    select
         case when compared."Differs" then 'superseded' else 'unchanged' end,
         {build_answer_columns(plan, list_columns(plan), "stored")}
@@ -221,4 +227,4 @@ def _build_unwritten_answer(plan: Plan) -> str:
     ) as compared
     where not exists (select from "Upserted") and {_OWNER_OK}
     and not ({not_newer}
-        and (compared."Differs" or {time_changes}))"""
+        and (compared."Differs" or {_SOURCE_TIME_CHANGES}))"""

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 from engine import plans, project
 from engine.sql.identifiers import quote_names
-from engine.sql.upsert import build_on_conflict, list_written_columns
+from engine.sql.upsert import build_change_condition, build_on_conflict, list_written_columns
 from engine.values.normalizers import NORMALIZERS
 from scripts.bench.text import OPERATION, TABLE
 
@@ -88,7 +88,7 @@ from (
     ) as found
 ) as arriving
 order by org_id, company_domain, client_company_name, source_recorded_at desc, id desc
-{build_on_conflict(plan, moves)}
+{build_on_conflict(plan, build_change_condition(plan, "excluded", moves))}
 """
 
 

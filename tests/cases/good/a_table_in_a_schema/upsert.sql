@@ -32,11 +32,11 @@ with "Arriving" as materialized (
     "source_pipeline_run_id" = excluded."source_pipeline_run_id",
     "source_step_result_id" = excluded."source_step_result_id",
     "source_recorded_at" = excluded."source_recorded_at"
-where (stored.source_recorded_at is null or excluded.source_recorded_at is null or stored.source_recorded_at < excluded.source_recorded_at or stored.source_recorded_at = excluded.source_recorded_at and not coalesce(stored.source_step_result_id > excluded.source_step_result_id, false))
-and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded_at is distinct from excluded.source_recorded_at)
-    or stored."source_submission_id" is distinct from excluded."source_submission_id"
-    or stored."source_pipeline_run_id" is distinct from excluded."source_pipeline_run_id"
-    or stored."source_step_result_id" is distinct from excluded."source_step_result_id")
+where (select (stored.source_recorded_at is null or arriving.source_recorded_at is null or stored.source_recorded_at < arriving.source_recorded_at or stored.source_recorded_at = arriving.source_recorded_at and not coalesce(stored.source_step_result_id > arriving.source_step_result_id, false))
+and ((%(source_recorded_at)s::timestamptz is not null and stored.source_recorded_at is distinct from arriving.source_recorded_at)
+    or stored."source_submission_id" is distinct from arriving."source_submission_id"
+    or stored."source_pipeline_run_id" is distinct from arriving."source_pipeline_run_id"
+    or stored."source_step_result_id" is distinct from arriving."source_step_result_id") from "Arriving" as arriving)
     returning stored.*
 ), "Pending" as (
     delete from step_persistence where spec = %(Spec)s and exists (select from "Upserted") and step_result_id = (
