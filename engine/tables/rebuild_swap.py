@@ -198,13 +198,15 @@ async def _swap_tables(work: Rebuild, drop_unsourced: bool) -> RebuildReport:
             await fill_new_table(work)  # so that no row is older than in the present table
         await _release_ids(work)
         await execute_all(work, [rebuild.DELETE_STALE_SQL])
-        await _copy_unsourced(work, result, drop_unsourced)
+        unsourced = await _copy_unsourced(work, result, drop_unsourced)
         await _take_over_ids(work)
         parameters = {"name": plan.table}
         for sql in (rebuild.NOTE_REMOVED_SQL, rebuild.NOTE_WRITTEN_SQL):
             await connection.execute(sql.format(new_table=quote_table(new_plan.table)), parameters)
         await connection.execute(versions.REGISTER_SQL, build_plan_parameters(plan))
         await execute_all(work, rebuild.CARRY_RECORD_SQL)
+        if plan.on_absent is OnAbsent.DELETE:  # behind the lineage, which a correction locks first
+            await _queue_parents(work, unsourced)
         await execute_all(work, rebuild.UNQUEUE_SPEC_SQL)
         await connection.execute(f"lock table {work.table_name} in access exclusive mode")
         await _exchange_names(work)
@@ -242,8 +244,11 @@ async def _exchange_names(work: Rebuild) -> None:
             await connection.execute(f"alter table {work.table_name} rename constraint {quote(own)} to {quote(wanted)}")
 
 
-async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: bool) -> None:
-    """Copy the rows that no step result gives. Raises RebuildRefused if some do not fit, unless they may be dropped."""
+async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: bool) -> list[str]:
+    """Copy the rows that no step result gives; return the ids of all of them.
+
+    Raises RebuildRefused if some do not fit, unless they may be dropped.
+    """
     connection, plan = work.connection, work.plan
     types = {column.name: column.type.name for column in plan.fields}
     shared = [name for name, row in work.table.columns.items() if not row.generated]
@@ -263,8 +268,6 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
                 parts.extendleft((part[len(part) // 2 :], part[: len(part) // 2]))
             else:
                 misfits.append(f"{part[0]} ({error.diag.message_primary or error})")
-    if plan.on_absent is OnAbsent.DELETE:
-        await _queue_parents(work, ids)
     result.left = len(ids) - result.copied
     if not drop_unsourced and misfits:
         raise _build_unsourced_error(plan, len(ids), "not all of them fit", misfits)
@@ -274,6 +277,7 @@ async def _copy_unsourced(work: Rebuild, result: RebuildReport, drop_unsourced: 
         if displaced:
             reason = f"{len(displaced)} of them have the same key as another one under the changed spec"
             raise _build_unsourced_error(plan, len(ids), reason, displaced)
+    return ids
 
 
 async def _queue_parents(work: Rebuild, ids: Sequence[str]) -> None:

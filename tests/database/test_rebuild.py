@@ -887,6 +887,39 @@ def test_the_row_of_a_step_that_fails_once_it_was_copied_is_removed(world: World
     assert_fresh(world, after)
 
 
+def test_who_corrects_a_list_beside_a_copied_row_waits_for_no_swap(world: World) -> None:
+    """Otherwise the two wait for each other, one for the list's lineage and one for its parent key in `stale_rows`."""
+    head = HEAD.replace("name]", "name, domain]")
+    before = world.create_spec(LIST, head=head, **LISTS)
+    fields = LIST.replace('text, path: "item.size", normalize: [text]', 'bigint, path: "item.size"')
+    after = world.compile_plan(fields, head=head, **LISTS)
+    run = world.add_run()
+    step = world.add_step(run, THINGS, build_listed("1"))
+    world.run_backfill(before)
+    blank = dict.fromkeys(column.name for column in before.fields)
+    world.upsert_rows(before, run.org, {**blank, "name": "n1", "kind": "k1", "domain": "by hand.com"})
+
+    def correct_step() -> None:
+        with psycopg.connect(world.dsn, autocommit=True) as connection:
+            sql = "update step_results set output_payload = jsonb_set(output_payload, '{more}', '1') where id = %s"
+            connection.execute(sql, [step])
+
+    with ThreadPoolExecutor() as others, psycopg.connect(world.dsn) as user:
+        user.execute("select from row_changes where table_name = 'things' for update")
+        rebuilding = others.submit(asyncio.run, rebuild_spec(world.dsn, after))
+        while not any("row_changes" in query for query in list_waiting(world)):
+            assert not rebuilding.done()
+            time.sleep(0.001)
+        correcting = others.submit(correct_step)
+        while not correcting.done() and len(list_waiting(world)) < 2:
+            time.sleep(0.001)
+        user.commit()
+        correcting.result()
+        assert rebuilding.result().copied == 1
+    world.run_backfill(after)
+    assert {row["domain"] for row in world.read_rows(after)} == {"by hand.com", "d1.com", "e1.com"}
+
+
 @pytest.mark.parametrize("action", ["backfill", "correction", "upsert"])
 def test_what_begins_during_the_swap_waits_for_it(world: World, before: Plan, action: str) -> None:
     """The swap has moved the lineage and waits for a reader of the table; meanwhile somebody else begins."""
