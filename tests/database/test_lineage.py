@@ -162,6 +162,23 @@ def test_a_run_given_to_another_company_makes_its_rows_anew(world: World) -> Non
     assert_settled(world, plan)
 
 
+def test_a_run_given_to_another_company_keeps_the_rows_of_a_step_that_is_being_executed(
+    world: World, plan: Plan
+) -> None:
+    run, firm = world.add_run(status="running"), uuid.uuid4()
+    world.db.execute("insert into companies (id, org_id, name) values (%s, %s, 'Firm')", [firm, run.org])
+    step = world.add_step(run, THINGS, {"version": "v"}, status="running")
+    assert world.upsert_live(plan, step) == ["written"]
+    (row,) = world.db.execute("select id from things").fetchall()
+    world.db.execute("update pipeline_runs set company_id = %s where id = %s", [firm, run.id])
+    world.run_backfill(plan)
+    assert world.db.execute("select id from things").fetchall() == [row]
+    world.db.execute("update step_results set status = 'succeeded' where id = %s", [step])
+    world.run_backfill(plan)
+    assert world.db.execute("select id from things").fetchall() == [row]
+    assert_settled(world, plan)
+
+
 def test_a_correction_of_a_contribution_that_is_not_the_newest(world: World, plan: Plan) -> None:
     run = world.add_run()
     older = world.add_step(run, THINGS, {"version": "v", "note": "typo", "score": 1}, at=1)
