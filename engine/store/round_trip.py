@@ -174,7 +174,8 @@ async def _run_pipeline(
 ) -> list[PGresult]:
     """Send the statements as one pipeline; read everything, or stop once the last statement's rows have enough bytes.
 
-    Returns one result per command, in the order sent: prepare, deallocate, then the statements.
+    Returns one result per command, in the order sent: prepare, deallocate, then the statements; and the error of the
+    commit, if it failed.
     """
     pgconn = connection.pgconn
     prepared = _PREPARED.setdefault(connection, PreparedStatements())
@@ -193,7 +194,10 @@ async def _run_pipeline(
     results += await (fetch_results(pgconn) if reading.max_bytes is None else _read_up_to(pgconn, reading))
     _record_prepared(prepared, new, evicted, results)
     if not reading.cut:
-        await fetch_results(pgconn)  # the result of the sync
+        end = await fetch_results(pgconn)  # the result of the sync
+        if end and end[-1].status != ExecStatus.PIPELINE_SYNC:  # it commits, which a deferred constraint may refuse
+            results += end
+            await fetch_results(pgconn)
         pgconn.exit_pipeline_mode()
     return results
 

@@ -498,6 +498,17 @@ def test_a_deferred_constraint_refuses_its_row_alone(
     assert_settled(world, plan)
 
 
+def test_a_posted_row_that_a_deferred_constraint_refuses_is_told_so(world: World, plan: Plan) -> None:
+    world.db.execute("alter table things add constraint one_note unique (note) deferrable initially deferred")
+    org = world.add_org()
+    row = {"version": "a", "note": "one", "score": None}
+    world.upsert_rows(plan, org, row)
+    for _ in range(2):
+        with pytest.raises(StoreRefused, match="one_note"):
+            world.upsert_rows(plan, org, {**row, "version": "b"})
+    assert read(world, plan, "version") == [("a",)]
+
+
 def test_rows_may_exchange_what_a_deferred_constraint_keeps_apart(world: World, plan: Plan) -> None:
     world.db.execute("alter table things add constraint one_note unique (note) deferrable initially deferred")
     run = world.add_run()

@@ -95,6 +95,21 @@ def test_an_error_is_psycopgs_and_the_connection_goes_on(run: Any, text: str, va
     assert run(again) == [[(b"3",)]]
 
 
+def test_the_error_of_a_deferred_constraint_is_psycopgs_too(run: Any, database: str) -> None:
+    """The commit fails, after all statements have their results."""
+    unique = "alter table notes add column word text, add unique (word) deferrable initially deferred"
+    write = "insert into notes (n, word) values (%(n)s::integer, 'a') returning n"
+
+    async def twice(connection: Connection) -> Any:
+        await connection.execute(unique)
+        with pytest.raises(errors.UniqueViolation):
+            await send_statements(connection, [(write, {"n": 1}), (write, {"n": 2})])
+        return await send_statements(connection, [(write, {"n": 3})])
+
+    assert run(twice) == [[(b"3",)]]
+    assert notes(database) == [3]
+
+
 def test_role_and_organisation_end_with_the_transaction(run: Any) -> None:
     async def who(connection: Connection) -> list[Any]:
         inside = await run_as_tenant(connection, ORG, [Statement(WHO), Statement(WHO)])
