@@ -284,6 +284,21 @@ def test_no_migration_builds_an_index_while_writers_wait() -> None:
             assert indexed <= made, f"{file.name}: CONCURRENTLY is missing"
 
 
+def test_no_index_begins_another_one(database: str) -> None:
+    """Such an index only costs whoever writes. One with another collation serves other questions."""
+    beginning = """
+        select short.indexrelid::regclass::text, long.indexrelid::regclass::text
+        from pg_index as short join pg_class on pg_class.oid = short.indrelid
+        join pg_index as long on long.indrelid = short.indrelid and long.indexrelid <> short.indexrelid
+        where relnamespace = 'public'::regnamespace and not short.indisunique and short.indexprs is null
+            and starts_with(long.indkey::text || ' ', short.indkey::text || ' ')
+            and starts_with(long.indcollation::text || ' ', short.indcollation::text || ' ')
+            and starts_with(long.indoption::text || ' ', short.indoption::text || ' ')
+            and pg_get_expr(short.indpred, short.indrelid) is not distinct from pg_get_expr(long.indpred, long.indrelid)
+    """
+    assert fetch_rows(database, beginning) == []
+
+
 async def test_a_database_made_by_hand_is_adopted_and_ends_like_a_fresh_one(
     empty_database: str, server_dsn: str
 ) -> None:
