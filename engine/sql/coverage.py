@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.lineage import COUNT_STALE_SQL
-from engine.sql.step_results import FOUND, PENDING, QUEUED, RECORDED_AT, build_plan_parameters
+from engine.sql.step_results import FOUND, RECORDED_AT, build_outcome_condition, build_plan_parameters
 
 #: Disable index scans for the transaction as long as the tables were not vacuumed, for counts over all organisations.
 #: Between a load and the first vacuum, an index-only scan visits the table for every entry, which takes several times
@@ -86,23 +86,18 @@ def build_results_by_outcome_statement(
 ) -> Statement:
     """Select the step results behind one count (an outcome, `found`, `pending` or `refused`), newest first.
 
-    `queued`: whether `pending_results` has every pending step result; otherwise the whole history is searched.
+    `queued` as for `build_outcome_condition`.
     Columns: id, org_id, pipeline_run_id, recorded_at, outcome, reasons.
     """
     ledger = "ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s"
-    condition = {
-        "found": "true",
-        "pending": QUEUED if queued else PENDING,
-        "rejected": "(ledger.outcome = %(outcome)s or ledger.refused_count > 0)",  # partly refused ones too
-        "refused": "ledger.refused_count > 0",
-    }.get(outcome, "ledger.outcome = %(outcome)s")
     text = f"""
 select found.id, found.org_id, found.pipeline_run_id, {RECORDED_AT},
     coalesce(ledger.outcome, 'pending'), coalesce(ledger.reasons, '[]')
 from step_results as found
 left join step_persistence as ledger on ledger.step_result_id = found.id and {ledger}
 where {FOUND}
-    and {condition} and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
+    and {build_outcome_condition(outcome, queued=queued)}
+    and (%(org_id)s::uuid is null or found.org_id = %(org_id)s::uuid)
 order by found.recorded_at desc, found.id desc
 limit %(limit)s
 """

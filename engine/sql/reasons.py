@@ -10,10 +10,9 @@ from engine.plan import Plan
 from engine.sql.identifiers import Statement
 from engine.sql.step_results import (
     FOUND,
-    PENDING,
-    QUEUED,
     RECORDED_AT,
     build_digest_parameters,
+    build_outcome_condition,
     build_plan_parameters,
 )
 
@@ -52,13 +51,9 @@ limit %(limit)s::int
 def build_steps_statement(plan: Plan, wanted: StepFilter, *, queued: bool) -> Statement:
     """Select step results, newest first, with their outcomes and reasons as JSON texts.
 
-    `queued` as for `build_pending_statement`.
+    `queued` as for `build_outcome_condition`.
     """
-    conditions = {
-        None: "true",
-        "pending": QUEUED if queued else PENDING,
-        "rejected": "(ledger.outcome = 'rejected' or ledger.refused_count > 0)",  # partly refused ones too
-    }
+    has_outcome = "true" if wanted.outcome is None else build_outcome_condition(wanted.outcome, queued=queued)
     reason = {"code": wanted.code, **({} if wanted.field is None else {"field": wanted.field})}
     text = f"""
 select json_build_object(
@@ -71,7 +66,7 @@ from step_results as found
 left join step_persistence as ledger
     on ledger.step_result_id = found.id and ledger.spec = %(spec)s and ledger.spec_digest = %(digest)s
 where {FOUND} and found.org_id = %(org_id)s::uuid
-    and {conditions.get(wanted.outcome, "ledger.outcome = %(outcome)s")}
+    and {has_outcome}
     and {"true" if wanted.code is None else "ledger.reasons @> %(reason)s::jsonb"}
 order by found.recorded_at desc, found.id desc
 limit %(limit)s offset %(offset)s
@@ -84,12 +79,12 @@ limit %(limit)s offset %(offset)s
 def build_pending_statement(plan: Plan, org_id: str, *, queued: bool) -> Statement:
     """Count the pending step results of a plan, and select when the oldest of them was recorded.
 
-    `queued`: whether `pending_results` has every pending step result; otherwise the organisation's history is searched.
+    `queued` as for `build_outcome_condition`.
     """
     text = f"""
 select count(*)::text, to_json(min({RECORDED_AT})) #>> '{{}}'
 from step_results as found
 where {FOUND} and found.org_id = %(org_id)s::uuid
-    and {QUEUED if queued else PENDING}
+    and {build_outcome_condition("pending", queued=queued)}
 """
     return Statement(text, {**build_plan_parameters(plan), "org_id": org_id})

@@ -26,11 +26,14 @@ UNFINISHED = "('queued', 'running', 'retrying')"
 #: When a step result was recorded, limited to Python's years, since a `timestamptz` written by hand may be `infinity`.
 RECORDED_AT = "greatest('0001-01-02 00:00+00', least('9999-12-30 00:00+00', found.recorded_at))"
 
+#: The condition that an entry `ledger` is rejected, or has refused elements.
+_HAS_REFUSALS = "(ledger.refused_count > 0 or ledger.outcome = 'rejected')"
+
 #: The condition that the ledger has the step result as rejected, or with some of its elements refused.
-_REFUSED = """exists (
+_REFUSED = f"""exists (
         select from step_persistence as ledger
         where ledger.step_result_id = found.id and ledger.spec = %(spec)s
-            and (ledger.refused_count > 0 or ledger.outcome = 'rejected')
+            and {_HAS_REFUSALS}
     )"""
 
 #: The step result is pending: not recorded under the present digest. It is a scalar subquery, so that the planner looks
@@ -48,6 +51,13 @@ _QUEUED_OF_ORGS = """found.id in (
         select pending.step_result_id from pending_results as pending
         where pending.spec = %(spec)s and pending.org_id = any(%(org_ids)s::uuid[])
     )"""
+
+#: Conditions on a step result and its ledger entry, by what is asked for; `rejected` has the partly refused ones too.
+_OUTCOME_CONDITIONS = {
+    "found": "true",
+    "rejected": _HAS_REFUSALS,
+    "refused": "ledger.refused_count > 0",
+}
 
 _COMPANY_ID = (
     "(select run.company_id::text from pipeline_runs as run where run.id = wanted.pipeline_run_id) as company_id"
@@ -76,6 +86,17 @@ class Scope:
         """Whether the scope covers every pending step result of the spec."""
         bounds = (self.org_ids, self.submissions, self.pipeline_run_id, self.since, self.until, self.step_ids)
         return not any((*bounds, self.limit, self.after))
+
+
+def build_outcome_condition(outcome: str, *, queued: bool) -> str:
+    """Build the condition that a step result `found`, joined with its entry `ledger`, has `outcome`, a parameter too.
+
+    `outcome` may also be `found`, `pending`, or `refused` for one with refused elements. `queued`: whether
+    `pending_results` has every pending step result; otherwise the history is searched.
+    """
+    if outcome == "pending":
+        return QUEUED if queued else PENDING
+    return _OUTCOME_CONDITIONS.get(outcome, "ledger.outcome = %(outcome)s")
 
 
 def build_plan_parameters(plan: Plan) -> dict[str, Any]:
