@@ -190,8 +190,9 @@ def _query_rows(api: str, tenant: Tenant, plan: Plan) -> bool:
     """Query and print the rows of a spec; return whether there are any."""
     rows = _post(api, f"/api/v1/{plan.slug}/query", tenant, {"limit": 5})["data"]
     terminal.print_line(f"   POST /api/v1/{plan.slug}/query: {len(rows)} row(s)")
+    names = _choose_columns(plan)
     for row in rows:
-        cells = " | ".join(str(row[name]) for name in _choose_columns(plan))
+        cells = " | ".join(str(row[name]) for name in names)
         terminal.print_line(f"      {cells} | {len(json.dumps(row)):,} bytes in all")
     return bool(rows)
 

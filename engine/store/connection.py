@@ -123,7 +123,7 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
             await pool.drain()  # usually all connections died together, and each would delay a caller
             raise
 
-    async def reset(connection: StoreConnection) -> None:
+    async def close_with_pipeline(connection: StoreConnection) -> None:
         # A request that is canceled while its pipeline ends leaves it behind, and the next statements would fail.
         if connection._pipeline is not None:
             await connection.close()
@@ -138,7 +138,7 @@ def build_pool(dsn: str, size: int, bounds: StatementBounds | None = None) -> Po
         reconnect_timeout=_RECONNECT_TIMEOUT,
         configure=configure,
         check=check,
-        reset=reset,
+        reset=close_with_pipeline,
         kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT, **settings},
     )
     return pool

@@ -58,17 +58,17 @@ def test_an_endpoint_without_a_body_takes_no_field(api: Api, org: str, path: str
     submission, run = api.insert_submission(org)
     path = path.format(submission) if "submissions" in path else "/api/internal/reconcile"
 
-    def send(body: bytes, **headers: str) -> httpx.Response:
+    def post_body(body: bytes, **headers: str) -> httpx.Response:
         return api.post(path, body, headers={**internal_headers(org), **headers})
 
-    error = read_error(send(b'{"runs": []}'), 422, "unknown_field")
+    error = read_error(post_body(b'{"runs": []}'), 422, "unknown_field")
     assert "unknown field `runs`" in error["error"] and "takes no fields" in error["hint"]
     for body, code in ((b"{", "not_json"), (b"[]", "invalid_body")):
-        read_error(send(body), 422, code)
-    read_error(send(b"x", **{"content-encoding": "gzip"}), 422, "invalid_gzip")
+        read_error(post_body(body), 422, code)
+    read_error(post_body(b"x", **{"content-encoding": "gzip"}), 422, "invalid_gzip")
     read_error(api.post(path, b"{"), 401, "missing_token")
     assert api.fetch_value("select status from pipeline_runs where id = %s", [run]) == "running"
-    assert {send(body).status_code for body in (b"", b"{}", b"null", b" \n")} == {200}
+    assert {post_body(body).status_code for body in (b"", b"{}", b"null", b" \n")} == {200}
 
 
 @pytest.mark.parametrize("time", ["today", "", "2026-02-30T00:00:00Z", "2026-01-31", "2026-01-31T12:00:00", 5])

@@ -63,14 +63,14 @@ def test_each_statement_answers_its_rows_as_text(run: Any) -> None:
 
 
 def test_all_or_none(run: Any, database: str) -> None:
-    async def twice(connection: Connection) -> None:
+    async def write_twice(connection: Connection) -> None:
         with pytest.raises(errors.UniqueViolation):
             await send_statements(
                 connection, [(WRITE, {"n": 1}), (WRITE, {"n": 2}), (WRITE, {"n": 1}), (WRITE, {"n": 3})]
             )
         await send_statements(connection, [(WRITE, {"n": 4}), (WRITE, {"n": 5})])
 
-    run(twice)
+    run(write_twice)
     assert notes(database) == [4, 5]
 
 
@@ -100,13 +100,13 @@ def test_the_error_of_a_deferred_constraint_is_psycopgs_too(run: Any, database: 
     unique = "alter table notes add column word text, add unique (word) deferrable initially deferred"
     write = "insert into notes (n, word) values (%(n)s::integer, 'a') returning n"
 
-    async def twice(connection: Connection) -> Any:
+    async def write_twice(connection: Connection) -> Any:
         await connection.execute(unique)
         with pytest.raises(errors.UniqueViolation):
             await send_statements(connection, [(write, {"n": 1}), (write, {"n": 2})])
         return await send_statements(connection, [(write, {"n": 3})])
 
-    assert run(twice) == [[(b"3",)]]
+    assert run(write_twice) == [[(b"3",)]]
     assert notes(database) == [3]
 
 
@@ -235,7 +235,7 @@ def test_a_caller_that_goes_away_leaves_no_half_read_connection(run: Any) -> Non
 
 
 def test_a_canceled_transaction_leaves_no_pipeline_to_the_next_user_of_a_pool(database: str) -> None:
-    async def use(pool: Any) -> None:
+    async def run_transaction(pool: Any) -> None:
         async with pool.connection() as connection, open_tenant_transaction(connection, ORG) as cursor:
             await cursor.execute("select 1")
             assert await cursor.fetchall() == [(1,)]
@@ -244,14 +244,14 @@ def test_a_canceled_transaction_leaves_no_pipeline_to_the_next_user_of_a_pool(da
         pool = build_pool(database, 1)
         await pool.open()
         for steps in range(60):
-            task = asyncio.create_task(use(pool))
+            task = asyncio.create_task(run_transaction(pool))
             for _ in range(steps):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             async with pool.connection() as connection:
                 assert connection._pipeline is None, f"canceled after {steps} steps"
-            await use(pool)
+            await run_transaction(pool)
         await pool.close()
 
     asyncio.run(cancel_at_each_step())
